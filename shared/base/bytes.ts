@@ -1,0 +1,85 @@
+/** Bytes owned by an ordinary ArrayBuffer: what every web API accepts. */
+export type Bytes = Uint8Array<ArrayBuffer>
+
+export const EMPTY: Bytes = new Uint8Array(0)
+
+const utf8Encoder = new TextEncoder()
+const utf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+export function encodeUtf8(text: string): Bytes {
+  return utf8Encoder.encode(text)
+}
+
+/** @throws TypeError if the bytes are not valid UTF-8 */
+export function decodeUtf8(bytes: Uint8Array): string {
+  return utf8Decoder.decode(bytes)
+}
+
+/** Joins parts in one allocation. A single part is returned as it is, not copied. */
+export function concat(parts: readonly Uint8Array[]): Bytes {
+  if (parts.length === 1) return parts[0] as Bytes
+  let total = 0
+  for (const part of parts) total += part.byteLength
+  const joined = new Uint8Array(total)
+  let offset = 0
+  for (const part of parts) {
+    joined.set(part, offset)
+    offset += part.byteLength
+  }
+  return joined
+}
+
+export function byteLengthOf(parts: readonly Uint8Array[]): number {
+  let total = 0
+  for (const part of parts) total += part.byteLength
+  return total
+}
+
+/** The smallest multiple of `step` (a power of two) that is not below `value`. */
+export function alignUp(value: number, step: number): number {
+  return (value + step - 1) & ~(step - 1)
+}
+
+const HEX = Array.from({ length: 256 }, (_, value) => value.toString(16).padStart(2, '0'))
+
+export function toHex(bytes: Uint8Array): string {
+  let text = ''
+  for (const byte of bytes) text += HEX[byte]
+  return text
+}
+
+/** SHA-256 as 64 lower-case hex digits. */
+export async function sha256Hex(bytes: Uint8Array): Promise<string> {
+  return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Bytes)))
+}
+
+/** Compares two strings in time that depends on their lengths alone. */
+export function constantTimeEqual(left: string, right: string): boolean {
+  let difference = left.length ^ right.length
+  for (let i = 0; i < left.length; i++) difference |= left.charCodeAt(i) ^ right.charCodeAt(i % (right.length || 1))
+  return difference === 0
+}
+
+/**
+ * Collects a byte stream, giving up as soon as it exceeds `maxBytes`: nothing is allocated from a declared length.
+ * @returns undefined if the stream was longer than `maxBytes`; it is cancelled then
+ */
+export async function readAll(
+  stream: ReadableStream<Uint8Array> | null,
+  maxBytes: number,
+): Promise<Bytes | undefined> {
+  if (!stream) return EMPTY
+  const reader = stream.getReader()
+  const parts: Uint8Array[] = []
+  let total = 0
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return concat(parts)
+    total += value.byteLength
+    if (total > maxBytes) {
+      await reader.cancel().catch(() => {})
+      return undefined
+    }
+    parts.push(value)
+  }
+}

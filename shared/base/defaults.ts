@@ -1,0 +1,38 @@
+/** Every default in one place. Units are in the names. */
+export const DEFAULTS = {
+  /** A caller that names no deadline gets this one: no call waits for ever. */
+  callTimeoutMs: 30_000,
+  /** Relays and GPU hosts: beat, suspect and gone, as in Nacos's 5/15/30 s made tighter. */
+  relayLeaseMs: 15_000,
+  relaySuspectMs: 10_000,
+  relayBeatMs: 5_000,
+  /** Spread of a beat, so that instances do not beat in step. */
+  beatJitter: 0.2,
+  /** Serverless functions live between requests: their lease is renewed by cron and by traffic. */
+  functionLeaseMs: 180_000,
+  functionRenewMs: 60_000,
+  /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
+  registryRefreshMs: 1_000,
+  /** An enrolment token's life: long enough to open a socket, too short to share. */
+  enrolTokenMs: 300_000,
+  /** A socket that has not said a valid hello by then is closed. */
+  helloTimeoutMs: 5_000,
+  /** Pings on a quiet socket; two unanswered ones end it. */
+  pingIntervalMs: 10_000,
+  /** Reconnects: full jitter between 0 and base · 2^n, at most the cap. */
+  reconnectBaseMs: 250,
+  reconnectCapMs: 10_000,
+  /** Attempts of one call, the first included. */
+  maxAttempts: 3,
+  retryBaseMs: 25,
+  retryCapMs: 1_000,
+  /** Decay of the latency average behind the picker (Finagle's default). */
+  peakEwmaDecayMs: 10_000,
+  /** One run of a model longer than this means a hung device. The first run compiles shaders, hence the margin. */
+  runTimeoutMs: 60_000,
+  /** How long a graceful stop waits for calls in flight. */
+  drainMs: 10_000,
+  port: 8787,
+  host: '127.0.0.1',
+  dataDir: '.shoal',
+} as const

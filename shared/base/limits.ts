@@ -1,0 +1,42 @@
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/** Every bound on what the outside may make us hold, each with its reason. Each has a hostile-input test. */
+export const LIMITS = {
+  /** Nesting of a message. Twice the deepest contract we ship; a decoder recurses once per level. */
+  maxDepth: 32,
+  /** Values in one msgpack message, tensors' contents not counted (they are one `bin`). A node costs about 50 bytes. */
+  maxNodes: 100_000,
+  /** Bytes of one frame on a socket. Durable Objects receive at most 32 MiB; small frames let pings get through. */
+  maxFrameBytes: 1 * MiB,
+  /** Bytes of a frame's header. It carries names, shapes and metadata, never data. */
+  maxHeaderBytes: 256 * KiB,
+  /** Bytes of one call's body, request or response. A Worker has 128 MB, and a body may be held twice while translated. */
+  maxMessageBytes: 32 * MiB,
+  /** Bytes of one HTTP request body on RPC and inference routes: a message as JSON text is a few times its binary size. */
+  maxJsonBytes: 64 * MiB,
+  /** Bytes of a management request (registration, enrolment): a few strings. */
+  maxControlBytes: 64 * KiB,
+  /** Bytes of one pushed model. Cloudflare takes a request body of 100 MB; larger models need external data. */
+  maxModelBytes: 100 * MiB,
+  /** Calls in flight on one socket. Each holds a table entry and its timer. */
+  maxCallsPerSocket: 4096,
+  /** Dimensions of a tensor: ONNX models use up to 8 in practice. */
+  maxRank: 16,
+  /** Inputs or outputs of one inference call. */
+  maxTensors: 1024,
+  /** Characters of a service, method, model or tensor name. */
+  maxNameLength: 200,
+  /** Longest deadline a caller may ask for: an hour. Ten digits are allowed by Connect; timers overflow at 2^31. */
+  maxTimeoutMs: 3_600_000,
+  /** Calls waiting in one model's queue. At 1 ms a call that is a second and more of work already. */
+  maxQueuedCalls: 2048,
+  /** Bytes waiting in one model's queue. A quarter of a Durable Object's memory. */
+  maxQueuedBytes: 32 * MiB,
+  /** Workers on one relay. A Durable Object serves about 1,000 messages a second. */
+  maxWorkersPerRelay: 1024,
+  /** Bytes a hibernating socket may carry (Cloudflare's bound on an attachment). */
+  maxAttachmentBytes: 16_384,
+  /** Samples joined into one run. */
+  maxBatch: 256,
+} as const
