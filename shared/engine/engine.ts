@@ -1,0 +1,47 @@
+import type { Tensor } from '../wire/tensor.ts'
+
+export type Device = 'webgpu' | 'wasm'
+
+/** What a worker says of the hardware it computes on. */
+export interface DeviceInfo {
+  device: Device
+  /** Runtime build: 'jspi', 'asyncify' or 'wasm'. */
+  build: string
+  /** The adapter's own words: vendor, architecture, description. For WASM, the host. */
+  adapter: string
+  /** True for a software rasterizer: WASM is faster there. */
+  fallbackAdapter: boolean
+  fp16: boolean
+  /** Why this device was chosen, in one sentence. */
+  reason: string
+}
+
+export interface LoadedModel {
+  /** 'full': every node runs on the device. 'partial': some nodes fell back to the CPU. */
+  placement: 'full' | 'partial'
+}
+
+export interface RunTimings {
+  /** Milliseconds waiting for the engine's mutex and inside the run. */
+  waitMs: number
+  runMs: number
+}
+
+export interface RunResult {
+  outputs: Record<string, Tensor>
+  timings: RunTimings
+}
+
+/**
+ * Runs ONNX models. The one implementation over onnxruntime-web is ort_engine.ts; engine_link.ts offers the same
+ * interface over a MessagePort to an engine in another thread, and outlives a lost device by starting a fresh thread.
+ */
+export interface Engine {
+  readonly info: DeviceInfo
+  /** Loads a model under a key (its sha256); loading it again is a no-op. @throws RpcError `invalid_argument` if refused */
+  load(key: string, model: Uint8Array): Promise<LoadedModel>
+  /** Runs a loaded model. @throws RpcError `not_found` if it is not loaded, `invalid_argument` for wrong inputs */
+  run(key: string, inputs: Record<string, Tensor>): Promise<RunResult>
+  unload(key: string): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,33 @@
+import type { DType } from './dtype.ts'
+
+/** One input or output of a model. A dimension of -1 is free; `axes` keeps its name where the model gives one. */
+export interface TensorSpec {
+  name: string
+  dtype: DType
+  /** -1 for a free dimension. */
+  shape: readonly number[]
+  /** Names of free dimensions by position ('' where unnamed or fixed). */
+  axes: readonly string[]
+}
+
+export interface Signature {
+  inputs: readonly TensorSpec[]
+  outputs: readonly TensorSpec[]
+  /** True if axis 0 of every input and output is one and the same free dimension: calls may be joined along it. */
+  batchable: boolean
+}
+
+/** What the registry of models knows of one version. Its bytes are the blob `sha256`. */
+export interface ModelManifest {
+  name: string
+  version: string
+  /** 64 lower-case hex digits; the model's identity everywhere. */
+  sha256: string
+  bytes: number
+  signature: Signature
+  /** Opset of the default ONNX domain. */
+  opset: number
+  createdAt: string
+  /** Class names and the like, shown by the console. */
+  labels?: readonly string[]
+}
