@@ -28,12 +28,19 @@ export class Tensor<D extends DType = DType> {
     this.bytes = bytes as Bytes
   }
 
-  /** A tensor of `values`: a typed array is used in place, anything else is converted. */
+  /**
+   * A tensor of `values`: a typed array is used in place, anything else is converted.
+   * @throws RpcError `invalid_argument` if a value does not fit the dtype or their number does not fit the shape
+   */
   static from<D extends DType>(
     dtype: D,
     shape: readonly number[],
     values: ArrayLike<number | bigint | boolean | string>,
   ): Tensor<D> {
+    const count = elementCount(dtype, shape)
+    if (values.length !== count) {
+      throw invalid(`Cannot make a tensor: shape [${shape}] must have ${count} elements, got ${values.length}`)
+    }
     if (dtype === 'string') return new Tensor(dtype, shape, packStrings(values as ArrayLike<string>))
     const array = ArrayBuffer.isView(values) && values instanceof arrayType(dtype) ? values : arrayFrom(dtype, values)
     return new Tensor(dtype, shape, new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
@@ -43,7 +50,8 @@ export class Tensor<D extends DType = DType> {
   get data(): DataOf<D> {
     if (this.dtype === 'string') return unpackStrings(this.bytes) as DataOf<D>
     const { bytes: size, array } = DTYPES[this.dtype as NumericDType]
-    const source = this.bytes.byteOffset % size === 0 ? this.bytes : this.bytes.slice()
+    // Not `slice`: a Node Buffer's slice is a view, as misaligned as before.
+    const source = this.bytes.byteOffset % size === 0 ? this.bytes : new Uint8Array(this.bytes)
     return new array(source.buffer, source.byteOffset, source.byteLength / size) as unknown as DataOf<D>
   }
 
@@ -72,6 +80,8 @@ export function toJsonValues(tensor: Tensor): unknown[] {
 /** Reads the JSON form of a tensor's elements. */
 export function fromJsonValues(dtype: DType, shape: readonly number[], values: unknown): Tensor {
   if (!Array.isArray(values)) throw invalid(`Cannot read a tensor: data must be an array, got ${kindOf(values)}`)
+  // Before `flatten`, which walks as many levels as the shape claims.
+  elementCount(dtype, shape)
   return Tensor.from(dtype, shape, isFlat(values) ? values : flatten(values, shape))
 }
 
@@ -89,7 +99,9 @@ export function elementCount(dtype: DType, shape: readonly number[]): number {
     }
   }
   const count = product(shape)
-  if (!Number.isSafeInteger(count)) throw invalid(`Cannot read a tensor: shape [${shape}] has too many elements`)
+  if (!Number.isSafeInteger(count)) {
+    throw invalid(`Cannot read a tensor: shape must have at most 2^53 - 1 elements, got ${show(shape)}`)
+  }
   return count
 }
 
@@ -119,6 +131,8 @@ const INTEGER_RANGE: Partial<Record<DType, readonly [number, number]>> = {
   int32: [-(2 ** 31), 2 ** 31 - 1],
 }
 
+const FLOAT_ROUND: Partial<Record<DType, (value: number) => number>> = { float16: Math.f16round, float32: Math.fround }
+
 /** Checks and converts one element; a value that the dtype cannot hold exactly is refused, not wrapped. */
 function converter(dtype: NumericDType): (value: unknown, index: number) => never {
   const refuse = (value: unknown, index: number) =>
@@ -142,8 +156,14 @@ function converter(dtype: NumericDType): (value: unknown, index: number) => neve
       throw refuse(value, index)
     }
   }
+  const round = FLOAT_ROUND[dtype]
   return (value, index) => {
-    if (typeof value === 'number') return value as never
+    // Rounding is what a float does; a finite number that would become infinite is out of range.
+    if (
+      typeof value === 'number' && (round === undefined || Number.isFinite(round(value)) || !Number.isFinite(value))
+    ) {
+      return value as never
+    }
     if (value === 'NaN' || value === 'Infinity' || value === '-Infinity') return Number(value) as never
     throw refuse(value, index)
   }
@@ -163,7 +183,7 @@ function describe(dtype: DType): string {
   if (dtype === 'bool') return 'true or false'
   if (dtype === 'int64' || dtype === 'uint64') return `an exact ${dtype} (as a string beyond 2^53)`
   const range = INTEGER_RANGE[dtype]
-  return range ? `a whole number from ${range[0]} to ${range[1]}` : `a number (${dtype})`
+  return range ? `a whole number from ${range[0]} to ${range[1]}` : `a number that ${dtype} can hold`
 }
 
 function isFlat(values: readonly unknown[]): boolean {
@@ -190,8 +210,9 @@ function flatten(values: readonly unknown[], shape: readonly number[]): unknown[
 
 function packStrings(values: ArrayLike<string>): Bytes {
   const encoded = Array.from(values, (value, index) => {
-    if (typeof value !== 'string') {
-      throw invalid(`Cannot read a tensor: element ${index} must be a string, got ${show(value)}`)
+    // A lone surrogate has no UTF-8 form and would silently become U+FFFD.
+    if (typeof value !== 'string' || !value.isWellFormed()) {
+      throw invalid(`Cannot read a tensor: element ${index} must be a string of valid Unicode, got ${show(value)}`)
     }
     return encodeUtf8(value)
   })
@@ -239,9 +260,15 @@ function kindOf(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value
 }
 
-/** A value short enough for an error message. */
+/** A value short enough for an error message. Arrays are shown one level deep: hostile ones nest without end. */
 function show(value: unknown): string {
-  const text = typeof value === 'bigint' ? `${value}` : JSON.stringify(value) ?? String(value)
+  const text = Array.isArray(value)
+    ? `[${value.slice(0, 20).map((item) => typeof item === 'object' ? kindOf(item) : show(item))}]`
+    : typeof value === 'string'
+    ? JSON.stringify(value.slice(0, 80))
+    : typeof value === 'object'
+    ? kindOf(value)
+    : String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
