@@ -35,9 +35,9 @@ export function byteLengthOf(parts: readonly Uint8Array[]): number {
   return total
 }
 
-/** The smallest multiple of `step` (a power of two) that is not below `value`. */
+/** The smallest multiple of `step` that is not below `value`. No bit operations: offsets may pass 2^31. */
 export function alignUp(value: number, step: number): number {
-  return (value + step - 1) & ~(step - 1)
+  return Math.ceil(value / step) * step
 }
 
 const HEX = Array.from({ length: 256 }, (_, value) => value.toString(16).padStart(2, '0'))

@@ -37,6 +37,13 @@ export const LIMITS = {
   maxWorkersPerRelay: 1024,
   /** Bytes a hibernating socket may carry (Cloudflare's bound on an attachment). */
   maxAttachmentBytes: 16_384,
+  /** Bytes of zeros made to warm a model up: its declared shapes are someone else's numbers. */
+  maxWarmUpBytes: 256 * MiB,
+  /** Values (messages, strings, numbers outside of tensors) in one ONNX file. Unrolled graphs of 20,000 nodes have
+   * half a million; an empty message of two bytes costs about 100 once read. */
+  maxModelValues: 1_000_000,
+  /** Models whose manifests a catalog keeps at hand: a few kilobytes each, and callers may ask for any name. */
+  maxCachedManifests: 1024,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

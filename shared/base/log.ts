@@ -13,6 +13,11 @@ const LEVELS: Record<LogLevel, number> = { debug: 0, info: 1, warn: 2, error: 3 
 export function jsonLog(minimum: LogLevel, write: (line: string) => void = (line) => console.error(line)): Log {
   return (level, message, fields) => {
     if (LEVELS[level] < LEVELS[minimum]) return
-    write(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }))
+    write(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }, printable))
   }
+}
+
+/** JSON throws on a bigint and prints an Error as {}. */
+function printable(_key: string, value: unknown): unknown {
+  return typeof value === 'bigint' || value instanceof Error ? String(value) : value
 }

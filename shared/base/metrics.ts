@@ -64,7 +64,9 @@ export class Metrics {
 
 function series(name: string, labels?: Labels): string {
   if (!labels) return name
-  const pairs = Object.entries(labels).map(([label, value]) => `${label}="${escapeLabel(value)}"`)
+  // Sorted, so that one set of labels is one series however its object was written: Prometheus refuses duplicates.
+  const sorted = Object.entries(labels).sort(([a], [b]) => a < b ? -1 : 1)
+  const pairs = sorted.map(([label, value]) => `${label}="${escapeLabel(value)}"`)
   return pairs.length > 0 ? `${name}{${pairs.join(',')}}` : name
 }
 

@@ -1,0 +1,161 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { type Clock, systemClock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { RpcError } from '../wire/errors.ts'
+import { decodePayload, encodePayload } from '../wire/payload.ts'
+import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
+import { Deadline, untilAborted } from './deadline.ts'
+import { intercept, type Interceptor, type Metadata, type RpcRequest, type Send, type Transport } from './send.ts'
+import { newTrace } from './trace.ts'
+
+export interface CallOptions {
+  /** Over all attempts. */
+  timeoutMs?: number
+  signal?: AbortSignal
+  metadata?: Metadata
+  /** Filled with the response's metadata once it is there. */
+  onMetadata?: (metadata: Metadata) => void
+}
+
+export interface ClientOptions {
+  transport: Transport
+  /** Semver range of the contract; by default what is compatible with the contract at hand. */
+  version?: string
+  group?: string
+  timeoutMs?: number
+  interceptors?: readonly Interceptor[]
+  clock?: Clock
+}
+
+type Input<M extends Method> = StandardSchemaV1.InferInput<M['input']>
+type Output<M extends Method> = StandardSchemaV1.InferOutput<M['output']>
+
+/** A contract's methods as local functions. */
+export type Client<C extends ServiceContract> = {
+  readonly [K in keyof C['methods']]: C['methods'][K] extends UnaryMethod
+    ? (input: Input<C['methods'][K]>, options?: CallOptions) => Promise<Output<C['methods'][K]>>
+    : (input: Input<C['methods'][K]>, options?: CallOptions) => AsyncIterable<Output<C['methods'][K]>>
+}
+
+/** A typed client of `contract` over one transport. Inputs are checked before they are sent, outputs as they arrive. */
+export function clientOver<const M extends Methods>(
+  contract: ServiceContract<M>,
+  options: ClientOptions,
+): Client<ServiceContract<M>> {
+  const call: MethodCaller = {
+    send: intercept(options.transport.send, options.interceptors),
+    clock: options.clock ?? systemClock,
+    contract,
+    options,
+  }
+  const methods = Object.entries(contract.methods).map(([name, method]) => [
+    name,
+    method.kind === 'unary'
+      ? (input: unknown, callOptions?: CallOptions) => callUnary(call, name, method, input, callOptions)
+      : (input: unknown, callOptions?: CallOptions) => callStreaming(call, name, method, input, callOptions),
+  ])
+  return Object.fromEntries(methods) as Client<ServiceContract<M>>
+}
+
+interface MethodCaller {
+  send: Send
+  clock: Clock
+  contract: ServiceContract
+  options: ClientOptions
+}
+
+async function callUnary(
+  caller: MethodCaller,
+  name: string,
+  method: Method,
+  input: unknown,
+  options: CallOptions = {},
+): Promise<unknown> {
+  const checked = await validate(
+    method.input,
+    input,
+    `the input of ${caller.contract.name}/${name}`,
+    'invalid_argument',
+  )
+  using deadline = open(caller, options)
+  const response = await untilAborted(
+    caller.send(toRequest(caller, name, method, checked, options, deadline)),
+    deadline.signal,
+  )
+  if (response.kind !== 'unary') {
+    throw new RpcError('internal', `Cannot read the answer of ${name}: expected one value, got a stream`)
+  }
+  options.onMetadata?.(response.metadata)
+  return await validate(
+    method.output,
+    decodePayload(response.payload),
+    `the output of ${caller.contract.name}/${name}`,
+    'internal',
+  )
+}
+
+async function* callStreaming(
+  caller: MethodCaller,
+  name: string,
+  method: Method,
+  input: unknown,
+  options: CallOptions = {},
+): AsyncGenerator<unknown> {
+  const checked = await validate(
+    method.input,
+    input,
+    `the input of ${caller.contract.name}/${name}`,
+    'invalid_argument',
+  )
+  using deadline = open(caller, options)
+  try {
+    const response = await untilAborted(
+      caller.send(toRequest(caller, name, method, checked, options, deadline)),
+      deadline.signal,
+    )
+    if (response.kind !== 'stream') {
+      throw new RpcError('internal', `Cannot read the answer of ${name}: expected a stream, got one value`)
+    }
+    options.onMetadata?.(response.metadata)
+    for await (const payload of response.payloads) {
+      yield await validate(
+        method.output,
+        decodePayload(payload),
+        `the output of ${caller.contract.name}/${name}`,
+        'internal',
+      )
+    }
+  } finally {
+    // A consumer that stops early must stop the far side too; after the last item this does nothing.
+    deadline.cancel(new RpcError('canceled', 'Cannot finish the stream: the caller stopped reading'))
+  }
+}
+
+function open(caller: MethodCaller, options: CallOptions): Deadline {
+  const timeoutMs = options.timeoutMs ?? caller.options.timeoutMs ?? DEFAULTS.callTimeoutMs
+  return new Deadline(caller.clock, timeoutMs, options.signal)
+}
+
+function toRequest(
+  caller: MethodCaller,
+  name: string,
+  method: Method,
+  input: unknown,
+  options: CallOptions,
+  deadline: Deadline,
+): RpcRequest {
+  const { contract, options: client } = caller
+  return {
+    service: contract.name,
+    method: name,
+    version: client.version ?? `^${contract.version}`,
+    group: client.group ?? 'default',
+    stream: method.kind === 'server_streaming',
+    idempotent: method.idempotent,
+    timeoutMs: deadline.remainingMs,
+    signal: deadline.signal,
+    traceparent: newTrace(),
+    metadata: options.metadata ?? {},
+    payload: encodePayload(input, client.transport.codec),
+  }
+}

@@ -1,0 +1,89 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { isVersion } from '../base/version.ts'
+import { RpcError } from '../wire/errors.ts'
+
+/** A contract: what a service offers, written once and imported by callers and servers alike. */
+export interface ServiceContract<M extends Methods = Methods> {
+  readonly name: string
+  /** Semver of the contract; callers ask for a range of it. */
+  readonly version: string
+  readonly methods: M
+}
+
+export type Schema = StandardSchemaV1
+export type Methods = Readonly<Record<string, Method>>
+export type Method<I extends Schema = Schema, O extends Schema = Schema> = UnaryMethod<I, O> | StreamingMethod<I, O>
+
+interface MethodBase<I extends Schema, O extends Schema> {
+  readonly input: I
+  readonly output: O
+  /** True if calling twice does no more than calling once: only then is a call retried after it may have begun. */
+  readonly idempotent: boolean
+  /** Why callers should stop using it, and what to use instead. */
+  readonly deprecated?: string
+}
+
+export interface UnaryMethod<I extends Schema = Schema, O extends Schema = Schema> extends MethodBase<I, O> {
+  readonly kind: 'unary'
+}
+
+/** One input, many outputs; `output` is the schema of each. */
+export interface StreamingMethod<I extends Schema = Schema, O extends Schema = Schema> extends MethodBase<I, O> {
+  readonly kind: 'server_streaming'
+}
+
+interface MethodOptions<I extends Schema, O extends Schema> {
+  input: I
+  output: O
+  idempotent?: boolean
+  deprecated?: string
+}
+
+export function unary<I extends Schema, O extends Schema>(options: MethodOptions<I, O>): UnaryMethod<I, O> {
+  return { kind: 'unary', idempotent: false, ...options }
+}
+
+export function serverStreaming<I extends Schema, O extends Schema>(
+  options: MethodOptions<I, O>,
+): StreamingMethod<I, O> {
+  return { kind: 'server_streaming', idempotent: false, ...options }
+}
+
+const SERVICE_NAME = /^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*$/
+const METHOD_NAME = /^[A-Za-z][A-Za-z0-9_]*$/
+
+/** @throws RpcError `invalid_argument` for a name or version that could not stand in a URL or be matched by a range */
+export function defineService<const M extends Methods>(contract: ServiceContract<M>): ServiceContract<M> {
+  if (!SERVICE_NAME.test(contract.name)) {
+    throw bad(`service name must look like "demo.Hello", got "${contract.name}"`)
+  }
+  if (!isVersion(contract.version)) throw bad(`version must be semver such as 1.0.0, got "${contract.version}"`)
+  for (const name of Object.keys(contract.methods)) {
+    if (!METHOD_NAME.test(name)) throw bad(`method name must look like "sayHello", got "${name}"`)
+  }
+  return Object.freeze(contract)
+}
+
+function bad(reason: string) {
+  return new RpcError('invalid_argument', `Cannot define the service: ${reason}`)
+}
+
+/**
+ * Checks a value against a schema.
+ * @returns the value as the schema gives it back (defaults filled in, types coerced where it does so)
+ * @throws RpcError `code` naming the path of the first problem
+ */
+export async function validate(
+  schema: Schema,
+  value: unknown,
+  what: string,
+  code: 'invalid_argument' | 'internal',
+): Promise<unknown> {
+  const outcome = schema['~standard'].validate(value)
+  const result = outcome instanceof Promise ? await outcome : outcome
+  if (!result.issues) return result.value
+  const [first] = result.issues
+  const path = (first?.path ?? []).map((segment) => typeof segment === 'object' ? segment.key : segment).join('.')
+  const details = result.issues.map((issue) => ({ message: issue.message, path: issue.path?.map(String) ?? [] }))
+  throw new RpcError(code, `Cannot accept ${what}: ${path ? `at "${path}": ` : ''}${first?.message}`, { details })
+}

@@ -1,0 +1,65 @@
+import type { Clock } from '../base/clock.ts'
+import { RpcError } from '../wire/errors.ts'
+
+/**
+ * Time-out and cancellation as one thing: `signal` aborts when the time is over, when `parent` aborts, or when
+ * `cancel` is called. Always dispose of it, or its timer and its listener on the parent outlive the call.
+ */
+export class Deadline implements Disposable {
+  readonly #controller = new AbortController()
+  readonly #clock: Clock
+  readonly #endsAtMs: number
+  readonly #parent: AbortSignal | undefined
+  readonly #cancelTimer: () => void
+  readonly #onParentAbort: () => void
+
+  constructor(clock: Clock, timeoutMs: number, parent?: AbortSignal) {
+    this.#clock = clock
+    this.#endsAtMs = clock.now() + timeoutMs
+    this.#parent = parent
+    this.#onParentAbort = () => this.cancel(abortError(parent?.reason))
+    this.#cancelTimer = clock.after(timeoutMs, () => this.cancel(deadlineExceeded(timeoutMs)))
+    if (parent?.aborted) this.#onParentAbort()
+    else parent?.addEventListener('abort', this.#onParentAbort, { once: true })
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get remainingMs(): number {
+    return Math.max(0, this.#endsAtMs - this.#clock.now())
+  }
+
+  cancel(reason: RpcError): void {
+    if (!this.#controller.signal.aborted) this.#controller.abort(reason)
+  }
+
+  [Symbol.dispose](): void {
+    this.#cancelTimer()
+    this.#parent?.removeEventListener('abort', this.#onParentAbort)
+  }
+}
+
+export function deadlineExceeded(timeoutMs: number): RpcError {
+  return new RpcError('deadline_exceeded', `Cannot finish the call: its deadline of ${Math.round(timeoutMs)} ms passed`)
+}
+
+/** An abort reason as an RpcError: ours as it is, a time-out as `deadline_exceeded`, anything else as `canceled`. */
+export function abortError(reason: unknown): RpcError {
+  if (reason instanceof RpcError) return reason
+  const known = RpcError.from(reason)
+  return known.code === 'internal'
+    ? new RpcError('canceled', 'Cannot finish the call: the caller cancelled it', { cause: reason })
+    : known
+}
+
+/** Settles as `work` does, or rejects as soon as `signal` aborts; the work's late outcome is then ignored. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortError(signal.reason))
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}

@@ -1,0 +1,114 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { satisfies } from '../base/version.ts'
+import { RpcError } from '../wire/errors.ts'
+import { type Codec, decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
+import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
+import { intercept, type Interceptor, type Metadata, type RpcRequest, type RpcResponse, type Send } from './send.ts'
+
+/** What a handler knows of its call. */
+export interface Context {
+  /** Aborts when the caller has gone or its deadline passed: stop working then. */
+  signal: AbortSignal
+  /** Time left when the call arrived. */
+  timeoutMs: number
+  metadata: Metadata
+  traceparent: string
+  /** Adds to the response's metadata. */
+  setMetadata(name: string, value: string): void
+}
+
+type Input<M extends Method> = StandardSchemaV1.InferOutput<M['input']>
+type Output<M extends Method> = StandardSchemaV1.InferInput<M['output']>
+
+/** The functions behind a contract. */
+export type Handlers<C extends ServiceContract> = {
+  readonly [K in keyof C['methods']]: C['methods'][K] extends UnaryMethod
+    ? (input: Input<C['methods'][K]>, context: Context) => Output<C['methods'][K]> | Promise<Output<C['methods'][K]>>
+    : (input: Input<C['methods'][K]>, context: Context) => AsyncIterable<Output<C['methods'][K]>>
+}
+
+/** A contract with its handlers: what a server is made of. */
+export interface Implementation {
+  readonly contract: ServiceContract
+  readonly handlers: Readonly<Record<string, (input: never, context: Context) => unknown>>
+}
+
+export function implement<const M extends Methods>(
+  contract: ServiceContract<M>,
+  handlers: Handlers<ServiceContract<M>>,
+): Implementation {
+  return { contract, handlers: handlers as Implementation['handlers'] }
+}
+
+/** Dispatches requests to implementations. Answers come in the codec the request came in. */
+export function createServer(implementations: readonly Implementation[], interceptors?: readonly Interceptor[]): Send {
+  const services = new Map(implementations.map((one) => [one.contract.name, one]))
+  return intercept((request) => dispatch(services, request), interceptors)
+}
+
+async function dispatch(services: ReadonlyMap<string, Implementation>, request: RpcRequest): Promise<RpcResponse> {
+  const { implementation, method } = find(services, request)
+  const label = `${request.service}/${request.method}`
+  const input = await validate(
+    method.input,
+    decodePayload(request.payload),
+    `the input of ${label}`,
+    'invalid_argument',
+  )
+  const metadata: Record<string, string> = {}
+  const context: Context = {
+    signal: request.signal,
+    timeoutMs: request.timeoutMs,
+    metadata: request.metadata,
+    traceparent: request.traceparent,
+    setMetadata: (name, value) => void (metadata[name] = value),
+  }
+  const outcome = implementation.handlers[request.method]?.(input as never, context)
+  const codec = request.payload.codec
+  if (method.kind === 'unary') {
+    const output = await validate(method.output, await outcome, `the output of ${label}`, 'internal')
+    return { kind: 'unary', metadata, payload: encodePayload(output, codec) }
+  }
+  return { kind: 'stream', metadata, payloads: encodeEach(outcome as AsyncIterable<unknown>, method, label, codec) }
+}
+
+function find(services: ReadonlyMap<string, Implementation>, request: RpcRequest) {
+  const implementation = services.get(request.service)
+  if (!implementation) {
+    throw new RpcError(
+      'unimplemented',
+      `Cannot call ${request.service}: expected one of ${[...services.keys()].join(', ')}`,
+    )
+  }
+  const { contract } = implementation
+  if (!satisfies(contract.version, request.version)) {
+    throw new RpcError(
+      'failed_precondition',
+      `Cannot call ${request.service}: version ${request.version} was asked for, this server has ${contract.version}`,
+      { neverSent: true },
+    )
+  }
+  const method = Object.hasOwn(contract.methods, request.method) ? contract.methods[request.method] : undefined
+  if (!method) {
+    const known = Object.keys(contract.methods).join(', ')
+    throw new RpcError('unimplemented', `Cannot call ${request.service}/${request.method}: expected one of ${known}`)
+  }
+  if (request.stream !== (method.kind === 'server_streaming')) {
+    throw new RpcError(
+      'invalid_argument',
+      `Cannot call ${request.service}/${request.method}: it is a ${method.kind} method`,
+    )
+  }
+  return { implementation, method }
+}
+
+async function* encodeEach(
+  items: AsyncIterable<unknown>,
+  method: Method,
+  label: string,
+  codec: Codec,
+): AsyncGenerator<Payload> {
+  for await (const item of items) {
+    yield encodePayload(await validate(method.output, item, `an output of ${label}`, 'internal'), codec)
+  }
+}
