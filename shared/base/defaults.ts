@@ -11,6 +11,16 @@ export const DEFAULTS = {
   /** Serverless functions live between requests: their lease is renewed by cron and by traffic. */
   functionLeaseMs: 180_000,
   functionRenewMs: 60_000,
+  /** How long past lives of a gone instance are remembered, so that a process woken late cannot pass for a new one. */
+  lifeMemoryMs: 3_600_000,
+  /** Redis drops a service's keys this long after the last renewal: beyond any lease and any memory of past lives. */
+  leaseKeyRetentionMs: 86_400_000,
+  /** One round trip to Redis. Two lost beats (5 s apart) and this still end before an instance is suspect. */
+  redisTimeoutMs: 2_000,
+  /** Longest pause between attempts to reach Redis again over TCP: a returned server is found within seconds. */
+  redisReconnectCapMs: 2_000,
+  /** How long a SQLite transaction waits for another process's. Each takes well under a millisecond. */
+  sqliteBusyTimeoutMs: 5_000,
   /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
   registryRefreshMs: 1_000,
   /** An enrolment token's life: long enough to open a socket, too short to share. */

@@ -44,6 +44,18 @@ export const LIMITS = {
   maxModelValues: 1_000_000,
   /** Models whose manifests a catalog keeps at hand: a few kilobytes each, and callers may ask for any name. */
   maxCachedManifests: 1024,
+  /** Longest lease: an hour. What died must not stay listed for longer, whatever it asked for. */
+  maxLeaseMs: 3_600_000,
+  /** Instances in one renewal. At the usual 300 bytes each they fit Upstash's 1 MB request; the script runs a few ms. */
+  maxLeaseBatch: 1024,
+  /** Characters of one instance's record as JSON: its names at their longest, and a URL of 2,048. */
+  maxLeaseRecordLength: 4096,
+  /** Superseded incarnations remembered per instance: more restarts than a zombie outlives. */
+  maxPastLives: 8,
+  /** Single-use keys held in memory at once, about 200 bytes each. When full, claims are refused, never forgotten. */
+  maxOnceKeys: 100_000,
+  /** Longest a single-use key is remembered: a day. */
+  maxOnceMs: 86_400_000,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const
