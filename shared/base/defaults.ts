@@ -15,7 +15,7 @@ export const DEFAULTS = {
   lifeMemoryMs: 3_600_000,
   /** Redis drops a service's keys this long after the last renewal: beyond any lease and any memory of past lives. */
   leaseKeyRetentionMs: 86_400_000,
-  /** One round trip to Redis. Two lost beats (5 s apart) and this still end before an instance is suspect. */
+  /** One round trip to Redis. A beat that times out leaves time for the next before the instance is suspect. */
   redisTimeoutMs: 2_000,
   /** Longest pause between attempts to reach Redis again over TCP: a returned server is found within seconds. */
   redisReconnectCapMs: 2_000,
@@ -23,6 +23,10 @@ export const DEFAULTS = {
   sqliteBusyTimeoutMs: 5_000,
   /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
   registryRefreshMs: 1_000,
+  /** How long a model's manifest is served from memory: a newly pushed version is the newest everywhere by then. */
+  manifestCacheMs: 10_000,
+  /** How long a model is remembered as missing, or a blob store as out of reach: pushes elsewhere show soon. */
+  missingManifestCacheMs: 1_000,
   /** An enrolment token's life: long enough to open a socket, too short to share. */
   enrolTokenMs: 300_000,
   /** A socket that has not said a valid hello by then is closed. */

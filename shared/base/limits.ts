@@ -42,6 +42,8 @@ export const LIMITS = {
   /** Values (messages, strings, numbers outside of tensors) in one ONNX file. Unrolled graphs of 20,000 nodes have
    * half a million; an empty message of two bytes costs about 100 once read. */
   maxModelValues: 1_000_000,
+  /** Bytes of a manifest as JSON: a thousand inputs and outputs with ordinary names. */
+  maxManifestBytes: 256 * KiB,
   /** Models whose manifests a catalog keeps at hand: a few kilobytes each, and callers may ask for any name. */
   maxCachedManifests: 1024,
   /** Longest lease: an hour. What died must not stay listed for longer, whatever it asked for. */

@@ -1,0 +1,180 @@
+import { decodeUtf8, encodeUtf8, readAll, sha256Hex } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
+import { LIMITS } from '../base/limits.ts'
+import { compareVersions, isVersion } from '../base/version.ts'
+import { invalid, RpcError } from '../wire/errors.ts'
+import type { ModelManifest } from '../wire/signature.ts'
+import type { BlobStore } from './blob_store.ts'
+import { ManifestCache } from './manifest_cache.ts'
+import { readSignature } from './signature.ts'
+
+/** Manifests read at once by `list`: a Worker may have six connections open. */
+const LIST_CONCURRENCY = 6
+
+/**
+ * The registry of models on a blob store: `blobs/<sha256>` holds the bytes, `models/<name>/<version>.json` what is
+ * known of them. A version, once pushed, never changes.
+ */
+export class ModelCatalog {
+  readonly #blobs: BlobStore
+  readonly #clock: Clock
+  readonly #cache: ManifestCache
+
+  constructor(blobs: BlobStore, options: { clock: Clock }) {
+    this.#blobs = blobs
+    this.#clock = options.clock
+    this.#cache = new ManifestCache(options.clock)
+  }
+
+  /**
+   * Checks a model and stores it. Pushing the same bytes again is no error and changes nothing.
+   * @param version a whole number or a semantic version; a leading 'v' is not part of it
+   * @throws RpcError `invalid_argument` for a bad name, version or file; `already_exists` if that version has other bytes
+   */
+  async push(
+    name: string,
+    version: string,
+    bytes: Uint8Array,
+    options: { labels?: readonly string[] } = {},
+  ): Promise<ModelManifest> {
+    checkName('push', name)
+    checkVersion('push', version)
+    if (bytes.length > LIMITS.maxModelBytes) {
+      throw invalid(`Cannot push the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${bytes.length}`)
+    }
+    const { signature, opset } = readSignature(bytes)
+    const manifest: ModelManifest = {
+      name,
+      version,
+      sha256: await sha256Hex(bytes),
+      bytes: bytes.length,
+      signature,
+      opset,
+      createdAt: new Date(this.#clock.now()).toISOString(),
+      ...(options.labels && { labels: options.labels }),
+    }
+    const stored = await this.#read(name, version) ?? await this.#store(manifest, bytes)
+    if (stored.sha256 !== manifest.sha256) {
+      throw new RpcError(
+        'already_exists',
+        `Cannot push "${name}" version ${version}: it exists with other bytes (push another version, for example ${await this
+          .#freeVersion(name)})`,
+      )
+    }
+    this.#cache.forget(name)
+    return stored
+  }
+
+  /**
+   * A model's manifest, from memory where it was asked for within DEFAULTS.manifestCacheMs.
+   * @param version the newest release if none is named (a pre-release only where there is nothing else)
+   * @returns undefined if there is no such model or version
+   * @throws RpcError `invalid_argument` if the name or version cannot be one
+   */
+  async find(name: string, version?: string): Promise<ModelManifest | undefined> {
+    checkName('find', name)
+    if (version !== undefined) checkVersion('find', version)
+    return await this.#cache.get(name, version, async () => {
+      const wanted = version ?? newest(await this.#versions(name))
+      return wanted === undefined ? undefined : await this.#read(name, wanted)
+    })
+  }
+
+  /** Every version of every model, by name, oldest version first. Read anew from the store. */
+  async list(): Promise<ModelManifest[]> {
+    const keys = await this.#blobs.list('models/')
+    const manifests: ModelManifest[] = []
+    for (let i = 0; i < keys.length; i += LIST_CONCURRENCY) {
+      const page = keys.slice(i, i + LIST_CONCURRENCY).map((key) => this.#readKey(key))
+      for (const manifest of await Promise.all(page)) if (manifest) manifests.push(manifest)
+    }
+    return manifests.sort((a, b) => compareText(a.name, b.name) || inOrder(a.version, b.version))
+  }
+
+  /**
+   * The bytes of a model. Whoever loads them compares their SHA-256 with the one asked for.
+   * @throws RpcError `invalid_argument` unless `sha256` is 64 lower-case hex digits
+   */
+  async openBlob(sha256: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
+    if (!/^[0-9a-f]{64}$/.test(sha256)) {
+      throw invalid(`Cannot open a blob: its id must be 64 lower-case hex digits, got ${JSON.stringify(sha256)}`)
+    }
+    return await this.#blobs.open(`blobs/${sha256}`)
+  }
+
+  /** Writes the blob before the manifest, so that a manifest always has its blob. @returns what stands there now */
+  async #store(manifest: ModelManifest, bytes: Uint8Array): Promise<ModelManifest> {
+    const json = encodeUtf8(JSON.stringify(manifest, undefined, 2))
+    if (json.length > LIMITS.maxManifestBytes) {
+      throw invalid(
+        `Cannot push the model: its manifest must have at most ${LIMITS.maxManifestBytes} bytes, got ${json.length} (fewer inputs, outputs or labels)`,
+      )
+    }
+    await this.#blobs.putIfAbsent(`blobs/${manifest.sha256}`, bytes)
+    if (await this.#blobs.putIfAbsent(keyOf(manifest.name, manifest.version), json)) return manifest
+    return await this.#read(manifest.name, manifest.version) ?? manifest
+  }
+
+  async #versions(name: string): Promise<string[]> {
+    const prefix = `models/${name}/`
+    return (await this.#blobs.list(prefix)).map((key) => key.slice(prefix.length, -'.json'.length)).sort(inOrder)
+  }
+
+  async #freeVersion(name: string): Promise<number> {
+    const majors = (await this.#versions(name)).map((version) => parseInt(version, 10))
+    return Math.max(0, ...majors) + 1
+  }
+
+  async #read(name: string, version: string): Promise<ModelManifest | undefined> {
+    const manifest = await this.#readKey(keyOf(name, version))
+    // A file system that ignores case finds one model under another's name.
+    return manifest?.name === name && manifest.version === version ? manifest : undefined
+  }
+
+  async #readKey(key: string): Promise<ModelManifest | undefined> {
+    const found = await this.#blobs.open(key)
+    if (!found) return undefined
+    const bytes = await readAll(found.stream, LIMITS.maxManifestBytes)
+    try {
+      return JSON.parse(decodeUtf8(bytes ?? encodeUtf8(''))) as ModelManifest
+    } catch (cause) {
+      throw new RpcError('data_loss', `Cannot read the manifest ${key}: it must be JSON`, { cause })
+    }
+  }
+}
+
+function keyOf(name: string, version: string): string {
+  return `models/${name}/${version}.json`
+}
+
+function newest(sorted: readonly string[]): string | undefined {
+  return sorted.findLast((version) => !version.includes('-')) ?? sorted.at(-1)
+}
+
+/** '1' and '1.0.0' are equally new, and still need an order. */
+function inOrder(left: string, right: string): number {
+  return compareVersions(left, right) || compareText(left, right)
+}
+
+function compareText(left: string, right: string): number {
+  return left < right ? -1 : left > right ? 1 : 0
+}
+
+function checkName(action: 'push' | 'find', name: string): void {
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) && name.length <= LIMITS.maxNameLength) return
+  throw invalid(
+    `Cannot ${action} a model: its name must be 1 to ${LIMITS.maxNameLength} of [A-Za-z0-9._-] and begin with a letter or digit, got ${
+      JSON.stringify(name.slice(0, LIMITS.maxNameLength))
+    }`,
+  )
+}
+
+function checkVersion(action: 'push' | 'find', version: string): void {
+  const fits = /^(0|[1-9]\d{0,8})$/.test(version) || (isVersion(version) && version.length <= 64)
+  if (fits && !version.includes('+')) return
+  throw invalid(
+    `Cannot ${action} a model: its version must be a whole number or a semantic version such as 1.4.0, got ${
+      JSON.stringify(version.slice(0, LIMITS.maxNameLength))
+    }`,
+  )
+}
