@@ -1,0 +1,25 @@
+import { z } from 'zod'
+import { defineService, unary } from '../rpc/contract.ts'
+import { name, tensors } from './fields.ts'
+
+/** What callers see: a model by name, tensors in, tensors out. Served by the gateway. */
+export const Inference = defineService({
+  name: 'shoal.Inference',
+  version: '1.0.0',
+  methods: {
+    infer: unary({
+      input: z.strictObject({
+        model: name,
+        /** The newest version where none is named. */
+        version: name.optional(),
+        inputs: tensors,
+        /** Outputs wanted; all where left out. */
+        outputs: z.array(name).optional(),
+        /** 'high' goes before 'normal' in the model's queue. */
+        priority: z.enum(['high', 'normal']).optional(),
+      }),
+      output: z.object({ model: name, version: name, outputs: tensors }),
+      idempotent: true,
+    }),
+  },
+})

@@ -1,0 +1,44 @@
+import { z } from 'zod'
+import { defineService, unary } from '../rpc/contract.ts'
+import { name, sha256, tensors } from './fields.ts'
+
+/** What a pool must know of a model to run it: identity, and whether calls may be joined along axis 0. */
+export const modelRef = z.object({ sha256, batchable: z.boolean() })
+export type ModelRef = z.infer<typeof modelRef>
+
+export const workerState = z.object({
+  id: z.string(),
+  name: z.string(),
+  device: z.enum(['webgpu', 'wasm']),
+  adapter: z.string(),
+  fallbackAdapter: z.boolean(),
+  build: z.string(),
+  reason: z.string(),
+  draining: z.boolean(),
+  inFlight: z.number(),
+  served: z.number(),
+  models: z.array(z.string()),
+  connectedMs: z.number(),
+})
+export type WorkerState = z.infer<typeof workerState>
+
+/**
+ * A pool of workers, as a relay or a GPU host serves it to gateways. Models are named by hash: what a name means is the
+ * gateway's business. Its answers carry the metadata `shoal-worker`, `shoal-device` and `server-timing`.
+ */
+export const Pool = defineService({
+  name: 'shoal.Pool',
+  version: '1.0.0',
+  methods: {
+    run: unary({
+      input: z.object({ model: modelRef, inputs: tensors, priority: z.enum(['high', 'normal']).optional() }),
+      output: z.object({ outputs: tensors }),
+      idempotent: true,
+    }),
+    workers: unary({
+      input: z.object({}),
+      output: z.object({ relay: name, workers: z.array(workerState) }),
+      idempotent: true,
+    }),
+  },
+})

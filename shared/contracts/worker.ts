@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { LIMITS } from '../base/limits.ts'
+import { defineService, unary } from '../rpc/contract.ts'
+import { sha256, tensors } from './fields.ts'
+
+/** What a worker serves on the socket it opened: runs of models. Several calls travel in one message; it joins and cuts them. */
+export const Worker = defineService({
+  name: 'shoal.Worker',
+  version: '1.0.0',
+  methods: {
+    run: unary({
+      input: z.object({
+        model: sha256,
+        calls: z.array(z.object({ inputs: tensors })).min(1).max(LIMITS.maxBatch),
+      }),
+      output: z.object({
+        calls: z.array(z.object({ outputs: tensors })),
+        /** Milliseconds: fetching and loading the model, waiting for the device, computing. */
+        timings: z.object({ loadMs: z.number(), waitMs: z.number(), runMs: z.number() }),
+      }),
+      idempotent: true,
+    }),
+  },
+})
+
+const text = z.string().max(LIMITS.maxNameLength)
+
+/** The first frame of a worker: who it is and what it computes on. */
+export const hello = z.object({
+  token: z.string().max(4096),
+  name: text,
+  incarnation: text.min(1),
+  info: z.object({
+    device: z.enum(['webgpu', 'wasm']),
+    build: text,
+    adapter: text,
+    fallbackAdapter: z.boolean(),
+    fp16: z.boolean(),
+    reason: z.string().max(1000),
+  }),
+  /** Models already loaded, so that a reconnecting worker is known to be warm. */
+  models: z.array(sha256).max(1000),
+})
+export type Hello = z.infer<typeof hello>
+
+/** The relay's answer to a hello. */
+export const welcome = z.object({ worker: z.string(), relay: z.string(), pingIntervalMs: z.number().positive() })
+export type Welcome = z.infer<typeof welcome>

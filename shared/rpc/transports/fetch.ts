@@ -1,0 +1,82 @@
+import { RpcError } from '../../wire/errors.ts'
+import { abortError } from '../deadline.ts'
+import { CONTENT_TYPES, type HttpCodec, inCodec, readHttpResponse } from '../http.ts'
+import type { RpcRequest, Send, Transport } from '../send.ts'
+
+export interface FetchOptions {
+  codec?: HttpCodec
+  /** Sent with every call: credentials, for example. */
+  headers?: Readonly<Record<string, string>>
+  /** `globalThis.fetch` by default; a service binding or a test may stand in. */
+  fetch?: (request: Request) => Promise<Response>
+}
+
+/** Calls over plain HTTP: `POST {base}/rpc/{service}/{method}`. Redirects are not followed. */
+export function fetchTransport(base: string, options: FetchOptions = {}): Transport {
+  return { send: fetchSend(base, options), codec: options.codec ?? 'msgpack', close() {} }
+}
+
+function fetchSend(base: string, options: FetchOptions): Send {
+  const root = base.replace(/\/+$/, '')
+  const send = options.fetch ?? ((request: Request) => globalThis.fetch(request))
+  return async (request) => {
+    if (request.stream) {
+      throw new RpcError('unimplemented', 'Cannot stream over plain HTTP: use a socket transport', { neverSent: true })
+    }
+    const codec: HttpCodec = request.payload.codec === 'json' ? 'json' : options.codec ?? 'msgpack'
+    const { body } = inCodec(request.payload, codec)
+    let response: Response
+    try {
+      response = await send(
+        new Request(`${root}/rpc/${request.service}/${request.method}`, {
+          method: 'POST',
+          headers: { ...options.headers, ...headersOf(request), 'content-type': CONTENT_TYPES[codec] },
+          body,
+          signal: request.signal,
+          redirect: 'manual',
+        }),
+      )
+    } catch (cause) {
+      throw request.signal.aborted ? abortError(request.signal.reason) : unreachable(root, cause)
+    }
+    if (response.status >= 300 && response.status < 400) {
+      throw new RpcError(
+        'unavailable',
+        `Cannot call ${request.service}: ${root} answered with a redirect, which is not followed`,
+      )
+    }
+    try {
+      return await readHttpResponse(response)
+    } catch (thrown) {
+      if (thrown instanceof RpcError) throw thrown
+      throw request.signal.aborted ? abortError(request.signal.reason) : unreachable(root, thrown)
+    }
+  }
+}
+
+function headersOf(request: RpcRequest): Record<string, string> {
+  const headers: Record<string, string> = {
+    ...request.metadata,
+    'connect-protocol-version': '1',
+    'connect-timeout-ms': String(Math.max(1, Math.round(request.timeoutMs))),
+    traceparent: request.traceparent,
+  }
+  if (request.version) headers['shoal-version'] = request.version
+  if (request.group !== 'default') headers['shoal-group'] = request.group
+  if (request.idempotent) headers['shoal-idempotent'] = '1'
+  return headers
+}
+
+/** Connection failures that strike before a byte of the request can have been read by anyone. */
+const REFUSED = /ECONNREFUSED|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|Connection refused|dns error/i
+
+function unreachable(root: string, cause: unknown): RpcError {
+  const inner = (cause as { cause?: unknown })?.cause
+  const reason = [cause, inner].map((error) =>
+    error instanceof Error ? `${error.message} ${(error as { code?: string }).code ?? ''}` : ''
+  ).join(' ')
+  return new RpcError('unavailable', `Cannot reach ${root}: ${reason.trim() || 'the connection failed'}`, {
+    cause,
+    neverSent: REFUSED.test(reason),
+  })
+}

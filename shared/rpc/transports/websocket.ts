@@ -1,0 +1,95 @@
+import { RpcError } from '../../wire/errors.ts'
+import { PING, PONG } from '../../wire/frame.ts'
+import { Peer, type PeerOptions } from '../peer.ts'
+import type { Transport } from '../send.ts'
+
+export const SUBPROTOCOL = 'shoal.v1'
+
+/** The part of the WebSocket API that browsers, Deno, workerd and Node share. */
+export interface SocketLike {
+  binaryType: string
+  readonly readyState: number
+  send(data: Uint8Array<ArrayBuffer> | string): void
+  close(code?: number, reason?: string): void
+  addEventListener(type: 'open' | 'error', listener: () => void): void
+  addEventListener(type: 'message', listener: (event: { data: unknown }) => void): void
+  addEventListener(type: 'close', listener: (event: { code: number; reason: string }) => void): void
+}
+
+const OPEN = 1
+
+export interface SocketPeer {
+  peer: Peer
+  /** Sends a ping; `onPong` hears of the answer. */
+  ping(): void
+  /** Resolves when the socket has closed, for whatever reason. */
+  closed: Promise<{ code: number; reason: string }>
+}
+
+/** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it with 1002 (1009 if too long). */
+export function socketPeer(
+  socket: SocketLike,
+  options: Omit<PeerOptions, 'write'> & { onPong?: () => void } = {},
+): SocketPeer {
+  socket.binaryType = 'arraybuffer'
+  const peer = new Peer({
+    ...options,
+    write(message) {
+      if (socket.readyState !== OPEN) throw new RpcError('unavailable', 'Cannot send: the socket is closed')
+      socket.send(message)
+    },
+  })
+  socket.addEventListener('message', ({ data }) => {
+    if (data === PING) return socket.send(PONG)
+    if (data === PONG) return options.onPong?.()
+    try {
+      peer.receive(toBytes(data))
+    } catch (thrown) {
+      const error = RpcError.from(thrown)
+      socket.close(error.code === 'invalid_argument' ? 1002 : 1011, error.message.slice(0, 120))
+    }
+  })
+  const closed = new Promise<{ code: number; reason: string }>((resolve) => {
+    socket.addEventListener('close', ({ code, reason }) => {
+      peer.close(
+        new RpcError(
+          'unavailable',
+          `Cannot finish the call: the connection was lost (${code}${reason ? ` ${reason}` : ''})`,
+        ),
+      )
+      resolve({ code, reason })
+    })
+  })
+  return { peer, closed, ping: () => socket.readyState === OPEN && socket.send(PING) }
+}
+
+/** Node's `ws` hands over a Buffer, browsers an ArrayBuffer: both without a copy. */
+function toBytes(data: unknown): Uint8Array {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data)
+  if (data instanceof Uint8Array) return data
+  throw new RpcError('invalid_argument', 'Cannot read the message: expected a binary frame')
+}
+
+/** Opens a socket to a Shoal server and calls over it. @throws RpcError `unavailable` if it cannot be opened */
+export async function connectWebSocket(
+  url: string,
+  open = (address: string): SocketLike => new WebSocket(address, SUBPROTOCOL),
+): Promise<Transport> {
+  const socket = open(url)
+  const { peer } = socketPeer(socket)
+  await new Promise<void>((resolve, reject) => {
+    socket.addEventListener('open', () => resolve())
+    const fail = () =>
+      reject(new RpcError('unavailable', `Cannot connect to ${url}: the connection failed`, { neverSent: true }))
+    socket.addEventListener('error', fail)
+    socket.addEventListener('close', fail)
+  })
+  return {
+    send: peer.send,
+    codec: 'tensors',
+    close: () => {
+      peer.close(new RpcError('unavailable', 'Cannot finish the call: the connection was closed'))
+      socket.close(1000)
+    },
+  }
+}
