@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { join, posix } from 'node:path'
 import { parseAst } from 'vitest/node'
@@ -213,6 +213,7 @@ function literal(value: unknown, text: string): string | undefined {
 export function readTree(root: string): Map<string, string> {
   const files = new Map<string, string>()
   for (const area of Object.keys(AREAS)) {
+    if (!existsSync(join(root, area))) continue
     for (const name of readdirSync(join(root, area), { recursive: true, encoding: 'utf8' }).sort()) {
       const path = posix.join(area, name.replaceAll('\\', '/'))
       if (!/\.(ts|tsx|mts)$/.test(path) || /(^|\/)(node_modules|dist)\//.test(path)) continue
