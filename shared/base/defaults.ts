@@ -23,6 +23,9 @@ export const DEFAULTS = {
   sqliteBusyTimeoutMs: 5_000,
   /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
   registryRefreshMs: 1_000,
+  /** How old it may be before a call waits for the refresh, and how long it waits at most. */
+  registryMaxStaleMs: 15_000,
+  registryWaitMs: 250,
   /** How long a model's manifest is served from memory: a newly pushed version is the newest everywhere by then. */
   manifestCacheMs: 10_000,
   /** How long a model is remembered as missing, or a blob store as out of reach: pushes elsewhere show soon. */
@@ -44,6 +47,8 @@ export const DEFAULTS = {
   peakEwmaDecayMs: 10_000,
   /** One run of a model longer than this means a hung device. The first run compiles shaders, hence the margin. */
   runTimeoutMs: 60_000,
+  /** From spawning an engine's thread to its first answer: it may fetch 16 MiB of runtime over a slow line. */
+  engineStartTimeoutMs: 300_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   port: 8787,

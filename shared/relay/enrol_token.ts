@@ -1,0 +1,52 @@
+import { errors, jwtVerify, SignJWT } from 'jose'
+import { encodeUtf8 } from '../base/bytes.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { newId } from '../base/random.ts'
+import { RpcError } from '../wire/errors.ts'
+
+/** What lets one worker open one socket to one relay: signed, short-lived, used once. */
+export interface EnrolClaims {
+  jti: string
+  relay: string
+  expiresAtMs: number
+}
+
+/** The algorithm is pinned on both sides: a token that names another is refused whatever its signature. */
+const ALGORITHM = 'HS256'
+const AUDIENCE = 'shoal-relay'
+
+export async function issueEnrolToken(
+  secret: string,
+  relay: string,
+  ttlMs: number = DEFAULTS.enrolTokenMs,
+): Promise<{ token: string; expiresInMs: number }> {
+  const token = await new SignJWT({ relay, scope: 'worker' })
+    .setProtectedHeader({ alg: ALGORITHM })
+    .setAudience(AUDIENCE)
+    .setJti(newId('enrol'))
+    .setIssuedAt()
+    .setExpirationTime(Math.floor((Date.now() + ttlMs) / 1000))
+    .sign(encodeUtf8(secret))
+  return { token, expiresInMs: ttlMs }
+}
+
+/**
+ * Checks signature, audience, age and relay; single use is the caller's to enforce with `jti`.
+ * @throws RpcError `unauthenticated` without saying more than that the token is no good, or that it is too old
+ */
+export async function verifyEnrolToken(secret: string, relay: string, token: string): Promise<EnrolClaims> {
+  try {
+    const { payload } = await jwtVerify(token, encodeUtf8(secret), {
+      algorithms: [ALGORITHM],
+      audience: AUDIENCE,
+      requiredClaims: ['jti', 'exp'],
+    })
+    if (payload.relay !== relay || payload.scope !== 'worker' || !payload.jti || !payload.exp) throw new Error('claims')
+    return { jti: payload.jti, relay, expiresAtMs: payload.exp * 1000 }
+  } catch (cause) {
+    const why = cause instanceof errors.JWTExpired
+      ? 'the enrolment token has expired'
+      : 'a valid enrolment token is required'
+    throw new RpcError('unauthenticated', `Cannot enrol the worker: ${why}`, { cause })
+  }
+}

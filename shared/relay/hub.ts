@@ -1,0 +1,125 @@
+import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { Metrics } from '../base/metrics.ts'
+import { Pool as PoolContract, type WorkerState } from '../contracts/pool.ts'
+import { Pool } from '../pool/pool.ts'
+import type { PoolResult } from '../pool/call_queue.ts'
+import { createServer, implement } from '../rpc/server.ts'
+import type { Send } from '../rpc/send.ts'
+import { type EnrolledWorker, Session, type WorkerLink } from './session.ts'
+
+export interface HubDeps {
+  /** The relay's name in the registry. */
+  name: string
+  clock: Clock
+  log: Log
+  metrics: Metrics
+  admit(token: string): Promise<void>
+  /** Called when the number of workers changes between none and some. */
+  onPopulated?(populated: boolean): void
+}
+
+/** A socket that showed no life for two pings and a half has lost its other end. */
+const SILENT_MS = 2.5 * DEFAULTS.pingIntervalMs
+
+/**
+ * A relay without its transport: sessions of workers on one side, the `shoal.Pool` service on the other. Holds nothing
+ * that cannot be rebuilt from the sockets' attachments, so that a Durable Object may hibernate between messages.
+ */
+export class Hub {
+  readonly name: string
+  /** Serves `shoal.Pool`. */
+  readonly send: Send
+  readonly #deps: HubDeps
+  readonly #pool: Pool
+  readonly #sessions = new Set<Session>()
+
+  constructor(deps: HubDeps) {
+    this.name = deps.name
+    this.#deps = deps
+    this.#pool = new Pool(deps)
+    this.send = createServer([
+      implement(PoolContract, {
+        run: async ({ model, inputs, priority }, context) => {
+          const result = await this.#pool.run({ model, inputs, priority: priority ?? 'normal', signal: context.signal })
+          context.setMetadata('shoal-worker', result.worker.id)
+          context.setMetadata('shoal-device', result.worker.device)
+          context.setMetadata('server-timing', serverTiming(result.timings))
+          return { outputs: result.outputs }
+        },
+        workers: () => ({ relay: this.name, workers: this.workers() }),
+      }),
+    ])
+  }
+
+  get populated(): boolean {
+    return this.#pool.size > 0
+  }
+
+  /** Takes over a newly opened socket. @returns undefined if the relay is full; the link is closed then */
+  open(link: WorkerLink): Session | undefined {
+    if (this.#sessions.size >= LIMITS.maxWorkersPerRelay) {
+      link.close(1013, `the relay has its ${LIMITS.maxWorkersPerRelay} workers`)
+      return undefined
+    }
+    return this.#track(new Session(this.#sessionDeps(), link))
+  }
+
+  /** Takes back a socket that outlived this relay's memory. */
+  restore(link: WorkerLink, worker: EnrolledWorker): Session {
+    return this.#track(new Session(this.#sessionDeps(), link, worker))
+  }
+
+  /** Ends sessions whose other end has silently gone. Call it about once per ping interval. */
+  sweep(): void {
+    const nowMs = this.#deps.clock.now()
+    for (const session of this.#sessions) {
+      if (session.silentMs(nowMs) > SILENT_MS) session.close(1001, 'no sign of life')
+    }
+  }
+
+  workers(): WorkerState[] {
+    const nowMs = this.#deps.clock.now()
+    const states: WorkerState[] = []
+    for (const { worker } of this.#sessions) {
+      const state = worker && this.#pool.describe(worker.id)
+      if (!worker || !state) continue
+      const { fp16: _, ...info } = worker.info
+      states.push({ id: worker.id, name: worker.name, ...info, ...state, connectedMs: nowMs - worker.connectedAtMs })
+    }
+    return states
+  }
+
+  close(): void {
+    for (const session of [...this.#sessions]) session.close(1001, 'the relay is stopping')
+  }
+
+  #sessionDeps() {
+    return {
+      ...this.#deps,
+      relay: this.name,
+      pool: this.#pool,
+      onLate: () => this.#deps.metrics.count('shoal_relay_late_answers_total'),
+      onEnd: (session: Session) => {
+        this.#sessions.delete(session)
+        this.#deps.onPopulated?.(this.populated)
+      },
+    }
+  }
+
+  #track(session: Session): Session {
+    this.#sessions.add(session)
+    return session
+  }
+}
+
+/** https://www.w3.org/TR/server-timing/ : where a call's time went, in milliseconds. */
+function serverTiming(timings: PoolResult['timings']): string {
+  const { queueMs, workerMs, loadMs, waitMs, runMs, batch } = timings
+  const wireMs = Math.max(0, workerMs - loadMs - waitMs - runMs)
+  const stages = { queue: queueMs, load: loadMs, wait: waitMs, run: runMs, wire: wireMs }
+  const entries = Object.entries(stages).map(([name, ms]) => `${name};dur=${ms.toFixed(3)}`)
+  return [...entries, `batch;desc="${batch}"`].join(', ')
+}
