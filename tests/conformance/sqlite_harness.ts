@@ -1,0 +1,72 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { FakeClock } from '../../shared/base/clock.ts'
+import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
+import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
+import type { LeaseHarness } from './lease_store_suite.ts'
+import type { OnceHarness } from './once_store_suite.ts'
+
+/** Leases in a file of their own, open in two connections. */
+export async function sqliteFileLeases(): Promise<LeaseHarness> {
+  const clock = new FakeClock()
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-sqlite-'))
+  const path = join(folder, 'shoal.db')
+  let [store, other] = [openSqliteLeases(path, clock), openSqliteLeases(path, clock)]
+  const closeBoth = () => Promise.all([store.close(), other.close()])
+  return {
+    get store() {
+      return store
+    },
+    get other() {
+      return other
+    },
+    shortTtlMs: 100,
+    elapse: (ms) => clock.advance(ms),
+    async wipe() {
+      await closeBoth()
+      for (const suffix of ['', '-wal', '-shm']) rmSync(path + suffix, { force: true })
+      ;[store, other] = [openSqliteLeases(path, clock), openSqliteLeases(path, clock)]
+    },
+    async close() {
+      await closeBoth()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+/** Leases in memory: one connection has them, and losing them is opening another. */
+export async function sqliteMemoryLeases(): Promise<LeaseHarness> {
+  const clock = new FakeClock()
+  let store = openSqliteLeases(':memory:', clock)
+  return {
+    get store() {
+      return store
+    },
+    get other() {
+      return store
+    },
+    shortTtlMs: 100,
+    elapse: (ms) => clock.advance(ms),
+    async wipe() {
+      await store.close()
+      store = openSqliteLeases(':memory:', clock)
+    },
+    close: () => store.close(),
+  }
+}
+
+export async function sqliteFileOnce(): Promise<OnceHarness> {
+  const clock = new FakeClock()
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-sqlite-'))
+  const [store, other] = [openSqliteOnce(join(folder, 'a.db'), clock), openSqliteOnce(join(folder, 'a.db'), clock)]
+  return {
+    store,
+    other,
+    elapse: (ms) => clock.advance(ms),
+    async close() {
+      await Promise.all([store.close(), other.close()])
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
