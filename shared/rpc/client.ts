@@ -13,6 +13,8 @@ export interface CallOptions {
   timeoutMs?: number
   signal?: AbortSignal
   metadata?: Metadata
+  /** The trace this call belongs to; a new one by default. */
+  traceparent?: string
   /** Filled with the response's metadata once it is there. */
   onMetadata?: (metadata: Metadata) => void
 }
@@ -154,7 +156,7 @@ function toRequest(
     idempotent: method.idempotent,
     timeoutMs: deadline.remainingMs,
     signal: deadline.signal,
-    traceparent: newTrace(),
+    traceparent: options.traceparent ?? newTrace(),
     metadata: options.metadata ?? {},
     payload: encodePayload(input, client.transport.codec),
   }

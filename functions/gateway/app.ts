@@ -1,0 +1,53 @@
+import { Hono } from 'hono'
+import { toHttpError } from '../../shared/rpc/http.ts'
+import type { GatewayDeps } from './deps.ts'
+import { guardAll, requireSameOrigin, requireScope } from './guard.ts'
+import { pages } from './routes/pages.ts'
+import { problem } from './routes/problem.ts'
+import { rpc } from './routes/rpc.ts'
+import { openInference } from './routes/open_inference.ts'
+import { models } from './routes/models.ts'
+import { operations } from './routes/operations.ts'
+import { registry } from './routes/registry.ts'
+import { workers } from './routes/workers.ts'
+
+/** Every route and middleware of the gateway, in the order a request meets them. */
+export function createGateway(deps: GatewayDeps): Hono {
+  const app = new Hono()
+  const scope = (name: Parameters<typeof requireScope>[1]) => requireScope(deps.guard, name)
+
+  app.use(guardAll(deps.guard))
+
+  app.use('/rpc/*', scope('call'))
+  app.route('/rpc', rpc(deps))
+
+  app.use('/v2/models/*', scope('call'))
+  app.route('/v2', openInference(deps))
+
+  app.put('/models/*', scope('admin'))
+  app.get('/models', scope('call'))
+  app.get('/blobs/*', scope('worker'))
+  app.route('/', models(deps))
+
+  app.post('/workers/enrol', scope('worker'))
+  app.get('/workers', scope('call'))
+  app.get('/relay/connect', async (context, next) => {
+    requireSameOrigin(context)
+    await next()
+  })
+  app.route('/', workers(deps))
+
+  app.get('/registry/*', scope('call'))
+  app.on(['POST', 'PUT', 'DELETE'], '/registry/*', scope('service'))
+  app.route('/registry', registry(deps))
+
+  app.get('/metrics', scope('call'))
+  app.route('/', operations(deps))
+  app.route('/', pages(deps))
+
+  app.notFound((context) =>
+    problem(context, 'not_found', `Cannot find ${context.req.method} ${context.req.path}: no such route`)
+  )
+  app.onError((thrown) => toHttpError(thrown))
+  return app
+}

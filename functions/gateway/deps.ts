@@ -1,0 +1,35 @@
+import type { Context } from 'hono'
+import type { Clock } from '../../shared/base/clock.ts'
+import type { Log } from '../../shared/base/log.ts'
+import type { Metrics } from '../../shared/base/metrics.ts'
+import type { ModelCatalog } from '../../shared/models/catalog.ts'
+import type { Send } from '../../shared/rpc/send.ts'
+import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { Guard } from './guard.ts'
+import type { Infer } from './inference.ts'
+
+/** All that the gateway's routes need, wired by the runtime's entry: node.ts, deno.ts or cloudflare.ts. */
+export interface GatewayDeps {
+  guard: Guard
+  catalog: ModelCatalog
+  leases: LeaseStore
+  /** Calls a service by name over the registry. */
+  route: Send
+  infer: Infer
+  /** Every pool that can be reached now, with a way to call it. */
+  pools(): Promise<{ instance: LeasedInstance; send: Send }[]>
+  relays: Relays
+  /** Console, join page and their assets, by path. */
+  assets(path: string): Promise<Response>
+  clock: Clock
+  metrics: Metrics
+  log: Log
+}
+
+/** Where workers' sockets end: relays of this process, or Durable Objects. */
+export interface Relays {
+  /** Issues a token for one socket to the relay that should take the next worker. */
+  enrol(): Promise<{ relay: string; token: string; expiresInMs: number }>
+  /** Hands an upgrade request over to a relay. */
+  connect(context: Context, relay: string): Response | Promise<Response>
+}

@@ -1,0 +1,113 @@
+import { type Clock } from '../../shared/base/clock.ts'
+import { Inference } from '../../shared/contracts/inference.ts'
+import { Pool } from '../../shared/contracts/pool.ts'
+import type { ModelCatalog } from '../../shared/models/catalog.ts'
+import { checkInputs } from '../../shared/models/check_inputs.ts'
+import { clientOver } from '../../shared/rpc/client.ts'
+import { createServer, implement } from '../../shared/rpc/server.ts'
+import type { Metadata, Send } from '../../shared/rpc/send.ts'
+import { invalid, RpcError } from '../../shared/wire/errors.ts'
+import type { ModelManifest } from '../../shared/wire/signature.ts'
+import type { Tensor } from '../../shared/wire/tensor.ts'
+
+export interface InferCall {
+  model: string
+  version?: string
+  inputs: Record<string, Tensor>
+  /** Names of the outputs wanted; all where left out. */
+  outputs?: readonly string[]
+  priority?: 'high' | 'normal'
+  timeoutMs: number
+  signal: AbortSignal
+  traceparent: string
+}
+
+export interface InferResult {
+  manifest: ModelManifest
+  outputs: Record<string, Tensor>
+  /** Which worker answered, on what, and how long each stage took. */
+  metadata: Metadata
+}
+
+export type Infer = (call: InferCall) => Promise<InferResult>
+
+/** Runs a model by name: looks it up, checks the inputs against its signature, and calls a pool that has workers. */
+export function createInference(deps: { catalog: ModelCatalog; route: Send; clock: Clock }): Infer {
+  const pool = clientOver(Pool, { transport: { send: deps.route, codec: 'tensors', close() {} }, clock: deps.clock })
+  return async (call) => {
+    const manifest = await findModel(deps.catalog, call.model, call.version)
+    const given = Object.entries(call.inputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
+    checkInputs(manifest.name, manifest.signature, given)
+    const wanted = checkOutputs(manifest, call.outputs)
+    let metadata: Metadata = {}
+    const { outputs } = await pool.run(
+      {
+        model: { sha256: manifest.sha256, batchable: manifest.signature.batchable },
+        inputs: call.inputs,
+        priority: call.priority,
+      },
+      {
+        timeoutMs: call.timeoutMs,
+        signal: call.signal,
+        traceparent: call.traceparent,
+        onMetadata: (got) => metadata = got,
+      },
+    ).catch((thrown) => {
+      throw withoutPool(thrown)
+    })
+    return { manifest, outputs: wanted ? pick(outputs, wanted) : outputs, metadata }
+  }
+}
+
+/** `shoal.Inference` over the function above: what the RPC face calls. */
+export function inferenceService(infer: Infer): Send {
+  return createServer([
+    implement(Inference, {
+      infer: async (input, context) => {
+        const { signal, timeoutMs, traceparent } = context
+        const { manifest, outputs, metadata } = await infer({ ...input, signal, timeoutMs, traceparent })
+        for (const [name, value] of Object.entries(metadata)) context.setMetadata(name, value)
+        return { model: manifest.name, version: manifest.version, outputs }
+      },
+    }),
+  ])
+}
+
+/** @throws RpcError `not_found` naming what is missing */
+export async function findModel(catalog: ModelCatalog, name: string, version?: string): Promise<ModelManifest> {
+  const manifest = await catalog.find(name, version)
+  if (manifest) return manifest
+  const known = version !== undefined && await catalog.find(name)
+  throw new RpcError(
+    'not_found',
+    known
+      ? `Cannot find model "${name}" version ${version}: the newest is ${known.version}`
+      : `Cannot find model "${name}": no model of that name was pushed`,
+  )
+}
+
+function checkOutputs(manifest: ModelManifest, wanted: readonly string[] | undefined): readonly string[] | undefined {
+  const known = manifest.signature.outputs.map(({ name }) => name)
+  for (const name of wanted ?? []) {
+    if (!known.includes(name)) {
+      throw invalid(`Cannot run "${manifest.name}": outputs must be among ${known.join(', ')}, got "${name}"`)
+    }
+  }
+  return wanted && wanted.length > 0 ? wanted : undefined
+}
+
+function pick(outputs: Record<string, Tensor>, names: readonly string[]): Record<string, Tensor> {
+  return Object.fromEntries(Object.entries(outputs).filter(([name]) => names.includes(name)))
+}
+
+/** To a caller the pool is no service of its own: that none is registered means that no worker has joined. */
+function withoutPool(thrown: unknown): unknown {
+  if (!(thrown instanceof RpcError) || thrown.code !== 'not_found') return thrown
+  return new RpcError(
+    'unavailable',
+    'Cannot run the model: no worker is connected (open /join in a browser, or run "shoal worker")',
+    {
+      retryAfterMs: 1000,
+    },
+  )
+}

@@ -1,0 +1,85 @@
+import { Hono } from 'hono'
+import { z } from 'zod'
+import { DEFAULTS } from '../../../shared/base/defaults.ts'
+import { LIMITS } from '../../../shared/base/limits.ts'
+import { isVersion } from '../../../shared/base/version.ts'
+import { readBody } from '../../../shared/rpc/http.ts'
+import type { Instance } from '../../../shared/stores/lease_store.ts'
+import { decodeJson } from '../../../shared/wire/codec.ts'
+import { invalid, RpcError } from '../../../shared/wire/errors.ts'
+import type { GatewayDeps } from '../deps.ts'
+import { toProblem } from './problem.ts'
+
+const text = z.string().min(1).max(LIMITS.maxNameLength)
+const instance = z.strictObject({
+  id: text,
+  service: text.regex(/^[A-Za-z][\w.]*$/, 'expected a service name such as demo.Hello'),
+  version: text.refine(isVersion, 'expected semver such as 1.0.0'),
+  group: text.default('default'),
+  url: z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(2000),
+  incarnation: text,
+  ttlMs: z.number().int().min(1000).max(LIMITS.maxLeaseMs).default(DEFAULTS.functionLeaseMs),
+  weight: z.number().positive().max(1000).default(1),
+  zone: z.string().max(LIMITS.maxNameLength).default(''),
+})
+
+/** Registration of functions and hosts that have a URL of their own, and the listing of what is registered. */
+export function registry(deps: GatewayDeps): Hono {
+  const app = new Hono()
+
+  app.post('/instances', async (context) => {
+    const record = readInstance(decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
+    await renew(deps, record)
+    return context.json({ id: record.id, ttlMs: record.ttlMs }, 201)
+  })
+
+  // A renewal carries the whole record, so that it restores a lease the store has lost.
+  app.put('/instances/:id/lease', async (context) => {
+    const record = readInstance(decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
+    const { id } = context.req.param()
+    if (record.id !== id) throw invalid(`Cannot renew the lease: the body's id must be ${id}, got ${record.id}`)
+    await renew(deps, record)
+    return context.json({ id, ttlMs: record.ttlMs })
+  })
+
+  app.delete('/instances/:id', async (context) => {
+    const { service, incarnation } = context.req.query()
+    if (!service || !incarnation) throw invalid('Cannot leave: the queries "service" and "incarnation" are required')
+    await deps.leases.leave(service, context.req.param('id'), incarnation)
+    return context.body(null, 204)
+  })
+
+  app.get('/services', async (context) => context.json({ services: await deps.leases.services() }))
+
+  app.get('/services/:service', async (context) => {
+    const service = context.req.param('service')
+    const listing = await deps.leases.list(service)
+    if ('unchanged' in listing || listing.instances.length === 0) {
+      throw new RpcError('not_found', `Cannot list ${service}: no instance of it is registered`)
+    }
+    return context.json({ service, ...listing })
+  })
+
+  app.onError((thrown) => toProblem(thrown))
+  return app
+}
+
+async function renew(deps: GatewayDeps, record: Instance): Promise<void> {
+  const refused = await deps.leases.renew([record])
+  if (refused.length > 0) {
+    throw new RpcError(
+      'aborted',
+      `Cannot register ${record.id}: its incarnation ${record.incarnation} is over; start a new one`,
+    )
+  }
+}
+
+function readInstance(json: unknown): Instance {
+  const parsed = instance.safeParse(json)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    throw invalid(`Cannot register the instance: at "${issue?.path.join('.')}": ${issue?.message}`)
+  }
+  const { url, ...record } = parsed.data
+  return { ...record, address: { kind: 'url', url } }
+}

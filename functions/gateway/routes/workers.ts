@@ -1,0 +1,46 @@
+import { Hono } from 'hono'
+import { Pool, type WorkerState } from '../../../shared/contracts/pool.ts'
+import { clientOver } from '../../../shared/rpc/client.ts'
+import { invalid } from '../../../shared/wire/errors.ts'
+import type { GatewayDeps } from '../deps.ts'
+import { toProblem } from './problem.ts'
+
+/** How long one relay may take to list its workers before the list goes out without them. */
+const LIST_TIMEOUT_MS = 2_000
+
+/** The workers' side: enrolment, the socket, and the list of who is there. */
+export function workers(deps: GatewayDeps): Hono {
+  const app = new Hono()
+
+  app.post('/workers/enrol', async (context) => {
+    const { relay, token, expiresInMs } = await deps.relays.enrol()
+    return context.json({ relay, token, expiresInMs, connect: `/relay/connect?relay=${encodeURIComponent(relay)}` })
+  })
+
+  app.get('/relay/connect', (context) => {
+    const relay = context.req.query('relay')
+    if (!relay) throw invalid('Cannot open the socket: the query "relay" must name the relay that the enrolment gave')
+    if (context.req.header('upgrade')?.toLowerCase() !== 'websocket') {
+      throw invalid('Cannot open the socket: expected a WebSocket upgrade with subprotocol shoal.v1')
+    }
+    return deps.relays.connect(context, relay)
+  })
+
+  app.get('/workers', async (context) => {
+    const pools = await deps.pools()
+    const listed = await Promise.allSettled(
+      pools.map(({ send }) =>
+        clientOver(Pool, { transport: { send, codec: 'tensors', close() {} }, timeoutMs: LIST_TIMEOUT_MS }).workers({})
+      ),
+    )
+    const found: (WorkerState & { relay: string })[] = []
+    for (const outcome of listed) {
+      if (outcome.status !== 'fulfilled') continue
+      for (const worker of outcome.value.workers) found.push({ ...worker, relay: outcome.value.relay })
+    }
+    return context.json({ workers: found })
+  })
+
+  app.onError((thrown) => toProblem(thrown))
+  return app
+}
