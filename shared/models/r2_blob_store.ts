@@ -2,8 +2,9 @@ import { type BlobStore, checkKey } from './blob_store.ts'
 
 /** The part of Cloudflare's R2Bucket that is used. https://developers.cloudflare.com/r2/api/workers/workers-api-reference/ */
 export interface R2BucketLike {
-  put(key: string, value: Uint8Array, options?: { onlyIf: Headers }): Promise<object | null>
-  get(key: string): Promise<{ size: number; body: ReadableStream<Uint8Array> } | null>
+  put(key: string, value: Uint8Array, options?: { onlyIf: { etagDoesNotMatch: string } }): Promise<object | null>
+  /** `body` is a ReadableStream; Cloudflare's declaration of it is not the DOM's. */
+  get(key: string): Promise<{ size: number; body: object } | null>
   list(options: { prefix: string; cursor?: string }): Promise<R2Page>
   delete(key: string): Promise<void>
 }
@@ -22,13 +23,13 @@ export class R2BlobStore implements BlobStore {
   }
 
   async putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean> {
-    const onlyIf = new Headers({ 'If-None-Match': '*' })
-    return await this.#bucket.put(checkKey(key), bytes, { onlyIf }) !== null
+    // As If-None-Match: * in HTTP: '*' is the tag of any object. R2 answers null where the condition fails.
+    return await this.#bucket.put(checkKey(key), bytes, { onlyIf: { etagDoesNotMatch: '*' } }) !== null
   }
 
   async open(key: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
     const found = await this.#bucket.get(checkKey(key))
-    return found ? { size: found.size, stream: found.body } : undefined
+    return found ? { size: found.size, stream: found.body as ReadableStream<Uint8Array> } : undefined
   }
 
   async list(prefix: string): Promise<string[]> {

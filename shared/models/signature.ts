@@ -121,6 +121,9 @@ function readShape(what: string, shape: TensorShapeProto): Pick<TensorSpec, 'sha
     throw invalid(`Cannot read the model: ${what} must have at most ${LIMITS.maxRank} dimensions, got ${dim.length}`)
   }
   const isFree = (size: number | undefined) => size === undefined || size < 0
+  if (dim.some(({ dimParam = '' }) => dimParam.length > LIMITS.maxNameLength)) {
+    throw invalid(`Cannot read the model: ${what} must name its axes with at most ${LIMITS.maxNameLength} characters`)
+  }
   return {
     shape: dim.map(({ dimValue }) => dimValue === undefined || dimValue < 0 ? -1 : dimValue),
     axes: dim.map(({ dimValue, dimParam = '' }) => isFree(dimValue) ? dimParam : ''),
