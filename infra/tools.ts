@@ -1,32 +1,11 @@
 import { spawn } from 'node:child_process'
-import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+export { CHROMIUM_NAMES, findOnPath } from '../functions/worker/find_chromium.ts'
+
 /** The repository's root, without a trailing slash. */
 export const ROOT = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')
-
-/** The names under which distributions install Chromium. */
-export const CHROMIUM_NAMES = ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome']
-
-/** The path of the first of `names` that is an executable file on PATH. */
-export function findOnPath(names: readonly string[], path = process.env.PATH ?? ''): string | undefined {
-  for (const name of names) {
-    for (const folder of path.split(delimiter)) {
-      if (folder !== '' && isExecutable(join(folder, name))) return join(folder, name)
-    }
-  }
-  return undefined
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile()
-  } catch {
-    return false
-  }
-}
 
 export interface RunResult {
   /** The exit code, 1 if a signal ended the program or it could not start. */

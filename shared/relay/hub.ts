@@ -35,6 +35,7 @@ export class Hub {
   readonly #deps: HubDeps
   readonly #pool: Pool
   readonly #sessions = new Set<Session>()
+  #wasPopulated = false
 
   constructor(deps: HubDeps) {
     this.name = deps.name
@@ -102,11 +103,18 @@ export class Hub {
       relay: this.name,
       pool: this.#pool,
       onLate: () => this.#deps.metrics.count('shoal_relay_late_answers_total'),
+      onJoin: () => this.#tellPopulated(),
       onEnd: (session: Session) => {
         this.#sessions.delete(session)
-        this.#deps.onPopulated?.(this.populated)
+        this.#tellPopulated()
       },
     }
+  }
+
+  #tellPopulated(): void {
+    if (this.#wasPopulated === this.populated) return
+    this.#wasPopulated = this.populated
+    this.#deps.onPopulated?.(this.populated)
   }
 
   #track(session: Session): Session {

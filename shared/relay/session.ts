@@ -37,6 +37,7 @@ export interface SessionDeps {
   /** Admits a token, once. Rejects with `unauthenticated` otherwise. */
   admit(token: string): Promise<void>
   onLate(): void
+  onJoin(session: Session): void
   onEnd(session: Session): void
 }
 
@@ -166,5 +167,6 @@ export class Session {
       run: (model, calls, signal) => client.run({ model: model.sha256, calls: [...calls] }, { signal }),
     }
     this.#deps.pool.add(seat, models)
+    this.#deps.onJoin(this)
   }
 }

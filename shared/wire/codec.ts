@@ -87,13 +87,22 @@ export function encode(value: unknown): Bytes {
  */
 export function decode(bytes: Uint8Array): unknown {
   const { hasTensors } = scan(bytes)
-  let value: unknown
+  const value = decodeScanned(bytes)
+  return hasTensors ? mapTensors(value, readTensor) : value
+}
+
+/** Decodes a frame's header, in which "$tensor" marks a reference to one of the frame's parts and stays as it is. */
+export function decodeHeader(bytes: Uint8Array): unknown {
+  scan(bytes)
+  return decodeScanned(bytes)
+}
+
+function decodeScanned(bytes: Uint8Array): unknown {
   try {
-    value = decoder.decode(bytes)
+    return decoder.decode(bytes)
   } catch (cause) {
     throw invalid(`Cannot decode the message: ${(cause as Error).message}`, { cause })
   }
-  return hasTensors ? mapTensors(value, readTensor) : value
 }
 
 /** Encodes a value as JSON text; tensors take their JSON form. */

@@ -1,6 +1,6 @@
 import { alignUp, type Bytes, concat } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
-import { decode, encode } from './codec.ts'
+import { decodeHeader, encode } from './codec.ts'
 import { invalid } from './errors.ts'
 
 /** Frames of the `shoal.v1` socket protocol. The layout and its rules are in PROTOCOL.md. */
@@ -179,7 +179,7 @@ export class FrameReader {
 }
 
 function readHeader(bytes: Uint8Array): Record<string, unknown> {
-  const header = decode(bytes)
+  const header = decodeHeader(bytes)
   if (typeof header !== 'object' || header === null || Array.isArray(header)) throw refuse('a header must be a map')
   return header as Record<string, unknown>
 }

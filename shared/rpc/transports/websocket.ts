@@ -22,11 +22,13 @@ export interface SocketPeer {
   peer: Peer
   /** Sends a ping; `onPong` hears of the answer. */
   ping(): void
+  close(code: number, reason: string): void
   /** Resolves when the socket has closed, for whatever reason. */
   closed: Promise<{ code: number; reason: string }>
 }
 
-/** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it with 1002 (1009 if too long). */
+/** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it with 4002: scripts may
+ * not use the codes below 3000. */
 export function socketPeer(
   socket: SocketLike,
   options: Omit<PeerOptions, 'write'> & { onPong?: () => void } = {},
@@ -46,7 +48,7 @@ export function socketPeer(
       peer.receive(toBytes(data))
     } catch (thrown) {
       const error = RpcError.from(thrown)
-      socket.close(error.code === 'invalid_argument' ? 1002 : 1011, error.message.slice(0, 120))
+      socket.close(error.code === 'invalid_argument' ? 4002 : 4011, error.message.slice(0, 120))
     }
   })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
@@ -60,7 +62,14 @@ export function socketPeer(
       resolve({ code, reason })
     })
   })
-  return { peer, closed, ping: () => socket.readyState === OPEN && socket.send(PING) }
+  return {
+    peer,
+    closed,
+    ping() {
+      if (socket.readyState === OPEN) socket.send(PING)
+    },
+    close: (code, reason) => socket.close(code, reason),
+  }
 }
 
 /** Node's `ws` hands over a Buffer, browsers an ArrayBuffer: both without a copy. */

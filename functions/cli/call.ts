@@ -1,0 +1,158 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import process from 'node:process'
+import { Inference } from '../../shared/contracts/inference.ts'
+import { clientOver } from '../../shared/rpc/client.ts'
+import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
+import type { Metadata } from '../../shared/rpc/send.ts'
+import { invalid, RpcError } from '../../shared/wire/errors.ts'
+import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
+import { fromJsonValues, type Tensor, toJsonValues } from '../../shared/wire/tensor.ts'
+import { decodePng, encodePng, toPicture, toTensor } from '../demo/picture.ts'
+import {
+  type Command,
+  GATEWAY_HELP,
+  GATEWAY_OPTIONS,
+  type GatewayAccess,
+  gatewayAccess,
+  parse,
+  wholeNumber,
+} from './command.ts'
+import { request } from './request.ts'
+import { stagesOf } from './stages.ts'
+
+const HELP = `Calls a model or a function through a gateway.
+
+Usage: shoal call MODEL INPUT=VALUE …          a model's inputs by name
+       shoal call SERVICE/METHOD ['{"json":1}']  a function's method
+
+VALUE is JSON (nested arrays give the shape), @FILE.json, or @FILE.png for an input of shape [N,3,H,W].
+
+  --model-version V   a version of the model (default: the newest)
+  --out DIR           writes outputs that are pictures to DIR as PNG
+  --json              prints outputs as JSON
+  --timeout MS        over all attempts (default 30000)
+${GATEWAY_HELP}
+
+Examples: shoal call cartoon image=@functions/demo/fish.png --out /tmp
+          shoal call demo.Hello/sayHello '{"name":"sea"}'
+`
+
+export const call: Command = {
+  summary: 'calls a model or a function',
+  help: HELP,
+  async run(args) {
+    const { values, positionals: [target, ...inputs] } = parse(args, {
+      ...GATEWAY_OPTIONS,
+      'model-version': { type: 'string' },
+      out: { type: 'string' },
+      json: { type: 'boolean', default: false },
+      timeout: { type: 'string', default: '30000' },
+    })
+    if (!target) throw invalid('Cannot call: a MODEL or SERVICE/METHOD is required, got none')
+    const access = gatewayAccess(values, process.env)
+    const timeoutMs = wholeNumber('timeout', values.timeout, 1, 3_600_000)
+    if (target.includes('/')) return await callFunction(access, target, inputs[0] ?? '{}', timeoutMs)
+    await callModel(access, target, inputs, {
+      version: values['model-version'],
+      out: values.out,
+      json: values.json,
+      timeoutMs,
+    })
+  },
+}
+
+async function callFunction(access: GatewayAccess, target: string, json: string, timeoutMs: number): Promise<void> {
+  const answer = await request(access, 'POST', `/rpc/${target}`, {
+    body: new TextEncoder().encode(json),
+    headers: { 'content-type': 'application/json', 'connect-timeout-ms': String(timeoutMs) },
+  })
+  process.stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`)
+}
+
+interface ModelCall {
+  version: string | undefined
+  out: string | undefined
+  json: boolean
+  timeoutMs: number
+}
+
+async function callModel(access: GatewayAccess, name: string, given: string[], options: ModelCall): Promise<void> {
+  const { models } = await request<{ models: ModelManifest[] }>(access, 'GET', '/models')
+  const manifest = models.findLast((model) =>
+    model.name === name && (!options.version || model.version === options.version)
+  )
+  if (!manifest) {
+    const known = [...new Set(models.map((model) => model.name))].join(', ') || 'none'
+    throw new RpcError('not_found', `Cannot call "${name}": the model must be one of ${known}, got "${name}"`)
+  }
+  const inputs: Record<string, Tensor> = {}
+  for (const text of given) {
+    const [, input = '', value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
+    const spec = manifest.signature.inputs.find((one) => one.name === input)
+    if (!spec) {
+      const known = manifest.signature.inputs.map((one) => one.name).join(', ')
+      throw invalid(`Cannot call "${name}": inputs must be given as NAME=VALUE with names ${known}, got "${text}"`)
+    }
+    inputs[input] = await readInput(spec, value)
+  }
+  const client = clientOver(Inference, { transport: fetchTransport(access.url, { headers: access.headers }) })
+  let metadata: Metadata = {}
+  const { outputs, version } = await client.infer(
+    { model: name, version: options.version, inputs },
+    { timeoutMs: options.timeoutMs, onMetadata: (received) => metadata = received },
+  )
+  if (options.json) process.stdout.write(`${JSON.stringify({ model: name, version, outputs })}\n`)
+  else for (const [output, tensor] of Object.entries(outputs)) process.stdout.write(`${describe(output, tensor)}\n`)
+  if (options.out) await writePictures(options.out, outputs)
+  if (!options.json) {
+    process.stdout.write(
+      `answered by ${metadata['shoal-worker']} on ${metadata['shoal-device']} (ms: ${stagesOf(metadata)})\n`,
+    )
+  }
+}
+
+async function readInput(spec: TensorSpec, value: string): Promise<Tensor> {
+  if (!value.startsWith('@')) return fromNested(spec, value)
+  const file = value.slice(1)
+  const bytes = await readFile(file).catch(() => {
+    throw new RpcError('not_found', `Cannot read input "${spec.name}": a file is required, got no such file ${file}`)
+  })
+  return file.endsWith('.png') ? toTensor([await decodePng(bytes)]) : fromNested(spec, bytes.toString('utf8'))
+}
+
+function fromNested(spec: TensorSpec, text: string): Tensor {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (cause) {
+    throw invalid(`Cannot read input "${spec.name}": JSON is required (texts in quotes), got ${text.slice(0, 40)}`, {
+      cause,
+    })
+  }
+  const shape: number[] = []
+  for (let part = json; Array.isArray(part); part = part[0]) shape.push(part.length)
+  return fromJsonValues(spec.dtype, shape, Array.isArray(json) ? json : [json])
+}
+
+const SHOWN_VALUES = 8
+
+function describe(name: string, tensor: Tensor): string {
+  const values = toJsonValues(tensor)
+  const more = values.length > SHOWN_VALUES ? `, … ${values.length - SHOWN_VALUES} more` : ''
+  return `${name} ${tensor.dtype}[${tensor.shape}] ${
+    values.slice(0, SHOWN_VALUES).map((value) => JSON.stringify(value)).join(', ')
+  }${more}`
+}
+
+async function writePictures(folder: string, outputs: Record<string, Tensor>): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  for (const [name, tensor] of Object.entries(outputs)) {
+    const [, channels = 0] = tensor.shape
+    if (tensor.dtype !== 'float32' || tensor.shape.length !== 4 || (channels !== 1 && channels !== 3)) continue
+    // An output's name comes from the model: it must not choose the folder.
+    const file = join(folder, `${name.replace(/[^A-Za-z0-9._-]/g, '_')}.png`)
+    await writeFile(file, encodePng(toPicture(tensor)))
+    process.stdout.write(`wrote ${file}\n`)
+  }
+}

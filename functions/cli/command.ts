@@ -1,0 +1,55 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { invalid } from '../../shared/wire/errors.ts'
+
+/** One command of the CLI: its help, its options, and what it does. */
+export interface Command {
+  /** One line for the list of commands. */
+  summary: string
+  /** All that `--help` prints. */
+  help: string
+  run(args: string[]): Promise<void>
+}
+
+type Options = NonNullable<ParseArgsConfig['options']>
+
+/** Parses a command's arguments. @throws RpcError `invalid_argument` for what the command does not know */
+export function parse<const O extends Options>(args: string[], options: O) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true })
+  } catch (cause) {
+    throw invalid(`Cannot read the arguments: ${(cause as Error).message.split('. ')[0]} (see --help)`, { cause })
+  }
+}
+
+/** A whole number from an option's text. */
+export function wholeNumber(name: string, text: string, minimum: number, maximum: number): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value >= minimum && value <= maximum) return value
+  throw invalid(`Cannot read --${name}: a whole number from ${minimum} to ${maximum} is required, got "${text}"`)
+}
+
+/** Options of every command that talks to a gateway. */
+export const GATEWAY_OPTIONS = {
+  gateway: { type: 'string' },
+  key: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const
+
+export const GATEWAY_HELP = `  --gateway URL   the gateway (default $SHOAL_GATEWAY or http://127.0.0.1:8787)
+  --key KEY       an API key (default $SHOAL_KEY); loopback without keys needs none`
+
+export interface GatewayAccess {
+  url: string
+  key: string | undefined
+  headers: Record<string, string>
+}
+
+/** Where the gateway is and how to be let in, from options or environment. */
+export function gatewayAccess(values: { gateway?: string; key?: string }, env: NodeJS.ProcessEnv): GatewayAccess {
+  const url = (values.gateway ?? env.SHOAL_GATEWAY ?? 'http://127.0.0.1:8787').replace(/\/+$/, '')
+  if (!/^https?:/.test(url) || !URL.canParse(url)) {
+    throw invalid(`Cannot reach the gateway: --gateway must be an http(s) URL, got "${url}"`)
+  }
+  const key = values.key ?? env.SHOAL_KEY
+  return { url, key, headers: key ? { authorization: `Bearer ${key}` } : {} }
+}

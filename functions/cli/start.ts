@@ -1,0 +1,115 @@
+import { join } from 'node:path'
+import process from 'node:process'
+import { systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
+import { jsonLog } from '../../shared/base/log.ts'
+import { createKey } from '../../shared/stores/keys.ts'
+import { DEMO_MODEL_NAME, readDemoModel } from '../demo/files.ts'
+import { startNodeGateway } from '../gateway/node.ts'
+import { type HostWorker, startHostWorker } from '../worker/host_worker.ts'
+import { type Command, parse, wholeNumber } from './command.ts'
+import { runDemo } from './demo.ts'
+import { request } from './request.ts'
+import { onStopSignal } from './stop_signal.ts'
+
+const HELP = `Runs a gateway, a relay, a store and a local worker in one process, with a demo model.
+
+Usage: shoal start [--port ${DEFAULTS.port}] [--host ${DEFAULTS.host}] [--data-dir ${DEFAULTS.dataDir}] [--workers 1] [--no-demo]
+       npm start -- --port 8080
+
+  --port N         0 takes a free one
+  --host ADDRESS   any address but loopback requires a key: shoal keys create
+  --data-dir DIR   models, leases, keys
+  --workers N      local WebAssembly workers; 0 starts none
+  --no-demo        does not push the demo model
+  --verbose        logs as JSON lines on stderr
+
+Store: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (REST), or REDIS_URL (TCP), else SQLite in --data-dir.
+`
+
+export const start: Command = {
+  summary: 'runs a gateway with a local worker',
+  help: HELP,
+  async run(args) {
+    const { values } = parse(args, {
+      port: { type: 'string', default: String(DEFAULTS.port) },
+      host: { type: 'string', default: DEFAULTS.host },
+      'data-dir': { type: 'string', default: DEFAULTS.dataDir },
+      workers: { type: 'string', default: '1' },
+      'no-demo': { type: 'boolean', default: false },
+      verbose: { type: 'boolean', default: false },
+    })
+    const port = wholeNumber('port', values.port, 0, 65535)
+    const count = wholeNumber('workers', values.workers, 0, 64)
+    const dataDir = values['data-dir']
+    const log = jsonLog(values.verbose ? 'info' : 'error')
+    const own = await createKey(['admin'], systemClock)
+    const gateway = await startNodeGateway({
+      host: values.host,
+      port,
+      dataDir,
+      env: process.env,
+      log,
+      ownKey: own.record,
+    })
+
+    const url = gateway.url.replace('0.0.0.0', '127.0.0.1').replace('[::]', '[::1]')
+    const access = { url, key: own.text, headers: { authorization: `Bearer ${own.text}` } }
+    const workers: HostWorker[] = []
+    onStopSignal(async () => {
+      say('stopping: finishing what is in flight')
+      await Promise.all(workers.map((worker) => worker.stop()))
+      await gateway.close()
+    })
+
+    say(`store    ${gateway.store}`)
+    say(`keys     ${gateway.mode === 'keys' ? 'required' : 'none needed on loopback'}`)
+    if (!values['no-demo']) {
+      await request(access, 'PUT', `/models/${DEMO_MODEL_NAME}/versions/1`, { body: await readDemoModel() })
+      say(`model    ${DEMO_MODEL_NAME} (a picture in, its outlines and a cartoon of it out)`)
+    }
+    for (let i = 0; i < count; i++) {
+      workers.push(await joinLocally(access, `local-${i + 1}`, join(dataDir, 'cache'), log))
+    }
+    if (count > 0 && !values['no-demo']) await runDemo(access, say)
+    say(`shoal ready ${url}`)
+    say(nextLines(url, gateway.mode === 'keys', count > 0 && !values['no-demo']))
+  },
+}
+
+async function joinLocally(
+  access: { url: string; headers: Record<string, string> },
+  name: string,
+  cacheDir: string,
+  log: ReturnType<typeof jsonLog>,
+): Promise<HostWorker> {
+  const serving = Promise.withResolvers<void>()
+  const worker = await startHostWorker({
+    gateway: access.url,
+    headers: access.headers,
+    wish: 'wasm',
+    name,
+    cacheDir,
+    log,
+    onState(state) {
+      if (state.phase === 'serving') serving.resolve()
+      if (state.phase === 'stopped') serving.reject(new Error(state.reason))
+    },
+  })
+  await serving.promise
+  say(`worker   ${name} (${worker.engine.info.device}, ${worker.engine.info.adapter})`)
+  return worker
+}
+
+function nextLines(url: string, keys: boolean, demo: boolean): string {
+  const key = keys ? ' --key YOUR_KEY' : ''
+  const lines = demo
+    ? [`  npx shoal call ${DEMO_MODEL_NAME} image=@functions/demo/fish.png --out /tmp --gateway ${url}${key}`]
+    : []
+  lines.push(`  open ${url}/ for the console, ${url}/join to lend a browser's GPU`)
+  return `next:\n${lines.join('\n')}`
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

@@ -1,0 +1,49 @@
+/** The gateway on Deno: `deno run -A functions/gateway/deno.ts --port 8787 --host 127.0.0.1 --data-dir .shoal`. */
+import { parseArgs } from 'node:util'
+import process from 'node:process'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
+import { jsonLog } from '../../shared/base/log.ts'
+import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { openHostGateway, type OpenLink, type Upgrade } from './host.ts'
+
+const { values } = parseArgs({
+  options: {
+    port: { type: 'string', default: String(DEFAULTS.port) },
+    host: { type: 'string', default: DEFAULTS.host },
+    'data-dir': { type: 'string', default: DEFAULTS.dataDir },
+  },
+})
+
+const upgrade: Upgrade = (context, open) => {
+  const { socket, response } = Deno.upgradeWebSocket(context.req.raw, { protocol: SUBPROTOCOL })
+  socket.binaryType = 'arraybuffer'
+  socket.addEventListener('open', () => attach(socket, open))
+  return response
+}
+
+function attach(socket: WebSocket, open: OpenLink): void {
+  const end = open({
+    write: (message) => socket.send(message),
+    close: (code, reason) => socket.close(code, reason),
+    save() {},
+  })
+  socket.addEventListener('message', ({ data }) => end?.receive(typeof data === 'string' ? data : new Uint8Array(data)))
+  socket.addEventListener('close', ({ code }) => end?.end(`socket closed with ${code}`))
+}
+
+const [host, port] = [values.host, Number(values.port)]
+const env = Deno.env.toObject()
+const gateway = await openHostGateway({ host, port, dataDir: values['data-dir'], env, log: jsonLog('warn') }, upgrade)
+const server = Deno.serve({
+  hostname: host,
+  port,
+  onListen: (address) => console.log(`shoal ready http://${host}:${address.port}`),
+}, gateway.app.fetch)
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  Deno.addSignalListener(signal, async () => {
+    await gateway.close()
+    await server.shutdown()
+    process.exit(0)
+  })
+}

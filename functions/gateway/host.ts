@@ -1,0 +1,98 @@
+import { join } from 'node:path'
+import type { Context, Hono } from 'hono'
+import { systemClock } from '../../shared/base/clock.ts'
+import type { Log } from '../../shared/base/log.ts'
+import { Metrics } from '../../shared/base/metrics.ts'
+import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
+import type { WorkerLink } from '../../shared/relay/session.ts'
+import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+import { InProcessRelay } from '../relay/in_process.ts'
+import { createGateway } from './app.ts'
+import { fileAssets } from './assets.ts'
+import type { Guard } from './guard.ts'
+import { hostKeys, hostSecret } from './host_keys.ts'
+import { openStores } from './stores.ts'
+import { wireGateway } from './wire.ts'
+
+export interface HostOptions {
+  host: string
+  port: number
+  dataDir: string
+  env: Readonly<Record<string, string | undefined>>
+  log: Log
+  /** A key that this process made for its own workers and calls; it lives as long as the process. */
+  ownKey?: KeyRecord
+}
+
+/** What a runtime does with a worker's socket: it calls these as messages come and when it closes. */
+export interface LinkEnd {
+  receive(message: Uint8Array | string): void
+  end(reason: string): void
+}
+export type OpenLink = (link: WorkerLink) => LinkEnd | undefined
+/** Upgrades a request to a socket and connects it, in the runtime's way. */
+export type Upgrade = (context: Context, open: OpenLink) => Response | Promise<Response>
+
+export interface HostGateway {
+  app: Hono
+  store: string
+  mode: Guard['mode']
+  close(): Promise<void>
+}
+
+const ASSETS = join(import.meta.dirname, '../../dist/assets')
+
+/** A gateway with its own relay in one process: what Node and Deno share. */
+export async function openHostGateway(options: HostOptions, upgrade: Upgrade): Promise<HostGateway> {
+  const { env, dataDir, log } = options
+  const clock = systemClock
+  const metrics = new Metrics()
+  const guard = await chooseGuard(options)
+  const stores = openStores(env, dataDir, clock)
+  const common = { clock, random: Math.random, metrics, log, leases: stores.leases }
+  const relay = new InProcessRelay({ ...common, once: stores.once, secret: await hostSecret(env, dataDir) })
+
+  const gateway = wireGateway({
+    ...common,
+    guard,
+    blobs: new FileBlobStore(join(dataDir, 'models')),
+    assets: fileAssets(ASSETS),
+    reachRelay: (name) => name === relay.name ? relay.hub.send : undefined,
+    localPools: () => relay.instance ? [relay.instance] : [],
+    relays: {
+      enrol: () => relay.enrol(),
+      connect(context, name) {
+        if (name !== relay.name) {
+          throw new RpcError('not_found', `Cannot open the socket: there is no relay "${name}" here (enrol again)`)
+        }
+        return upgrade(context, (link) => relay.accept(link))
+      },
+    },
+  })
+  return {
+    app: createGateway(gateway),
+    store: stores.description,
+    mode: guard.mode,
+    async close() {
+      await relay.close()
+      await stores.close()
+    },
+  }
+}
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
+
+/** Keys once there are any; without any, loopback alone. */
+async function chooseGuard({ host, env, dataDir, ownKey }: HostOptions): Promise<Guard> {
+  const source = hostKeys(env, dataDir)
+  if ((await source.load()).length > 0) {
+    const load = async () => [...await source.load(), ...(ownKey ? [ownKey] : [])]
+    return { mode: 'keys', ring: new KeyRing({ load }, systemClock) }
+  }
+  if (LOOPBACK.test(host)) return { mode: 'open' }
+  throw new RpcError(
+    'failed_precondition',
+    `Cannot listen on ${host}: an address other than loopback requires an API key, got none (make one: npx shoal keys create --scope admin)`,
+  )
+}

@@ -1,0 +1,40 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../../shared/base/clock.ts'
+import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { OnceStore } from '../../shared/stores/once_store.ts'
+import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
+import { redisOnce } from '../../shared/stores/redis_once.ts'
+import { redisLeases } from '../../shared/stores/redis_store.ts'
+import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
+import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
+import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
+import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
+
+export interface Stores {
+  /** What was chosen, for people to read. */
+  description: string
+  leases: LeaseStore
+  once: OnceStore
+  close(): Promise<void>
+}
+
+/** Chooses the store by environment: Upstash over REST, Redis over TCP, else SQLite in the data folder. */
+export function openStores(env: Readonly<Record<string, string | undefined>>, dataDir: string, clock: Clock): Stores {
+  const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: url } = env
+  if (restUrl && token) return onRedis(upstashRedis({ url: restUrl, token }), 'Redis over REST')
+  if (url) return onRedis(tcpRedis(url), 'Redis over TCP')
+  mkdirSync(dataDir, { recursive: true })
+  const path = join(dataDir, 'shoal.db')
+  const [leases, once] = [openSqliteLeases(path, clock), openSqliteOnce(path, clock)]
+  return {
+    description: `SQLite at ${path}`,
+    leases,
+    once,
+    close: async () => void await Promise.all([leases.close(), once.close()]),
+  }
+}
+
+function onRedis(redis: RedisCommands, description: string): Stores {
+  return { description, leases: redisLeases(redis), once: redisOnce(redis), close: () => redis.quit() }
+}

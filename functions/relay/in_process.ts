@@ -1,0 +1,104 @@
+import type { Clock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
+import type { Log } from '../../shared/base/log.ts'
+import type { Metrics } from '../../shared/base/metrics.ts'
+import { newId, type Random } from '../../shared/base/random.ts'
+import { Pool } from '../../shared/contracts/pool.ts'
+import { Announcer } from '../../shared/registry/announcer.ts'
+import { issueEnrolToken, verifyEnrolToken } from '../../shared/relay/enrol_token.ts'
+import { Hub } from '../../shared/relay/hub.ts'
+import type { Session, WorkerLink } from '../../shared/relay/session.ts'
+import type { Address, Instance, LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { OnceStore } from '../../shared/stores/once_store.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+
+export interface InProcessRelayDeps {
+  leases: LeaseStore
+  once: OnceStore
+  /** Signs enrolment tokens. */
+  secret: string
+  /** How other gateways reach this relay; by default only this process can. */
+  address?: Address
+  clock: Clock
+  random: Random
+  metrics: Metrics
+  log: Log
+}
+
+/** A relay that lives in a gateway's process, on Node or Deno. It is registered while it has workers. */
+export class InProcessRelay {
+  readonly name = newId('relay')
+  readonly hub: Hub
+  readonly #deps: InProcessRelayDeps
+  #announcer: { instance: Instance; announcer: Announcer } | undefined
+  #cancelSweep = () => {}
+
+  constructor(deps: InProcessRelayDeps) {
+    this.#deps = deps
+    this.hub = new Hub({
+      ...deps,
+      name: this.name,
+      admit: (token) => this.#admit(token),
+      onPopulated: (populated) => void this.#announce(populated),
+    })
+    this.#sweep()
+  }
+
+  /** This relay as an instance of `shoal.Pool`, while it has workers: known here without asking the store. */
+  get instance(): Instance | undefined {
+    return this.#announcer?.instance
+  }
+
+  async enrol(): Promise<{ relay: string; token: string; expiresInMs: number }> {
+    return { relay: this.name, ...await issueEnrolToken(this.#deps.secret, this.name) }
+  }
+
+  accept(link: WorkerLink): Session | undefined {
+    return this.hub.open(link)
+  }
+
+  async close(): Promise<void> {
+    this.#cancelSweep()
+    this.hub.close()
+    await this.#announce(false)
+  }
+
+  async #admit(token: string): Promise<void> {
+    const { jti, expiresAtMs } = await verifyEnrolToken(this.#deps.secret, this.name, token)
+    const ttlMs = Math.max(1, expiresAtMs - Date.now())
+    if (!await this.#deps.once.claim(`enrol:${jti}`, ttlMs)) {
+      throw new RpcError('unauthenticated', 'Cannot enrol the worker: the enrolment token was used before')
+    }
+  }
+
+  async #announce(populated: boolean): Promise<void> {
+    if (populated === (this.#announcer !== undefined)) return
+    if (!populated) {
+      const ending = this.#announcer?.announcer
+      this.#announcer = undefined
+      return await ending?.stop()
+    }
+    const instance: Instance = {
+      id: this.name,
+      service: Pool.name,
+      version: Pool.version,
+      group: 'default',
+      address: this.#deps.address ?? { kind: 'relay', name: this.name },
+      // A life over is over: each time the first worker comes, a new one begins.
+      incarnation: newId('life'),
+      ttlMs: DEFAULTS.relayLeaseMs,
+      weight: 1,
+      zone: '',
+    }
+    const announcer = new Announcer(this.#deps, [instance])
+    this.#announcer = { instance, announcer }
+    await announcer.start()
+  }
+
+  #sweep(): void {
+    this.#cancelSweep = this.#deps.clock.after(DEFAULTS.pingIntervalMs, () => {
+      this.hub.sweep()
+      this.#sweep()
+    })
+  }
+}

@@ -1,0 +1,69 @@
+import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Log } from '../../shared/base/log.ts'
+import type { DeviceWish } from '../../shared/engine/detect.ts'
+
+/** Headless Chromium that computes on a GPU and talks to nobody but the gateway. */
+export const CHROMIUM_FLAGS = [
+  '--no-sandbox',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--enable-unsafe-webgpu',
+]
+
+export interface AdapterSummary {
+  name: string
+  software: boolean
+}
+
+export interface ChromiumWorker {
+  /** Resolves when the browser has gone, for whatever reason. */
+  gone: Promise<void>
+  stop(): Promise<void>
+}
+
+export async function launchChromium(executablePath: string): Promise<Browser> {
+  return await chromium.launch({
+    executablePath,
+    headless: true,
+    args: CHROMIUM_FLAGS,
+    handleSIGINT: false,
+    handleSIGTERM: false,
+  })
+}
+
+/** The adapter that this Chromium finds; undefined if there is none. `page` must be of a secure origin (loopback is). */
+export async function findAdapter(page: Page): Promise<AdapterSummary | undefined> {
+  return await page.evaluate(async () => {
+    const adapter = await navigator.gpu?.requestAdapter()
+    if (!adapter) return undefined
+    const { vendor, architecture, description, isFallbackAdapter } = adapter.info
+    return { name: [vendor, architecture, description].filter(Boolean).join(' '), software: isFallbackAdapter }
+  })
+}
+
+/**
+ * Enrols a headless Chromium by opening the gateway's own join page in it: the bundle that tabs run.
+ * @param key the API key, passed in the URL's fragment, which is never sent
+ */
+export async function joinWithChromium(
+  browser: Browser,
+  options: { gateway: string; key: string | undefined; wish: DeviceWish; name: string; log: Log },
+): Promise<ChromiumWorker> {
+  const page = await browser.newPage()
+  page.on('pageerror', (error) => options.log('error', 'page failed', { reason: error.message }))
+  page.on('crash', () => void browser.close())
+  const gone = new Promise<void>((resolve) => browser.on('disconnected', () => resolve()))
+  const fragment = new URLSearchParams({ name: options.name, ...(options.key && { key: options.key }) })
+  await page.goto(`${options.gateway}/join?device=${options.wish}#${fragment}`)
+  return {
+    gone,
+    async stop() {
+      // Leaving the page says goodbye to the relay.
+      await page.close({ runBeforeUnload: false }).catch(() => {})
+      await browser.close()
+    },
+  }
+}

@@ -1,0 +1,85 @@
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '../../shared/base/clock.ts'
+import type { Log } from '../../shared/base/log.ts'
+import { newId } from '../../shared/base/random.ts'
+import type { DeviceWish } from '../../shared/engine/detect.ts'
+import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
+import { spawnEngineThread } from '../../shared/engine/spawn_node.ts'
+import { readHttpError } from '../../shared/rpc/http.ts'
+import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+import { Agent, type AgentState } from '../../shared/worker/agent.ts'
+import { httpModels, type ModelCache } from '../../shared/worker/model_source.ts'
+
+export interface HostWorkerOptions {
+  gateway: string
+  /** Sent with enrolment and downloads. */
+  headers: Record<string, string>
+  wish: DeviceWish
+  name: string
+  /** Where model files are kept between lives. */
+  cacheDir: string
+  log: Log
+  onState?(state: AgentState): void
+}
+
+export interface HostWorker {
+  agent: Agent
+  engine: LinkedEngine
+  /** Finishes what is in flight, leaves, and frees the engine. */
+  stop(): Promise<void>
+}
+
+/** A worker in this process: the agent here, its engine in a thread, so that a long run never delays a ping. */
+export async function startHostWorker(options: HostWorkerOptions): Promise<HostWorker> {
+  const { gateway, headers, log } = options
+  const thread = new URL('./engine_thread.ts', import.meta.url)
+  const engine = await linkEngine({ spawn: () => spawnEngineThread(thread, options.wish), log })
+  const agent = new Agent({
+    name: options.name,
+    engine,
+    models: httpModels(gateway, { headers, cache: folderCache(options.cacheDir) }),
+    enrol: () => enrol(gateway, headers),
+    clock: systemClock,
+    random: Math.random,
+    log,
+    onState: options.onState,
+  })
+  return {
+    agent,
+    engine,
+    async stop() {
+      await agent.drain()
+      await engine.close()
+    },
+  }
+}
+
+async function enrol(gateway: string, headers: Record<string, string>): Promise<{ token: string; socket: SocketLike }> {
+  const response = await fetch(`${gateway}/workers/enrol`, { method: 'POST', headers, redirect: 'manual' }).catch(
+    (cause) => {
+      throw new RpcError('unavailable', `Cannot enrol: ${gateway} does not answer`, { cause })
+    },
+  )
+  if (!response.ok) throw await readHttpError(response)
+  const { token, connect } = await response.json() as { token: string; connect: string }
+  const url = new URL(connect, gateway)
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  return { token, socket: new WebSocket(url, SUBPROTOCOL) }
+}
+
+/** Model files by hash. What is read back is checked by whoever asked, so a broken file is only fetched again. */
+function folderCache(folder: string): ModelCache {
+  return {
+    async get(sha256) {
+      return new Uint8Array(await readFile(join(folder, sha256)))
+    },
+    async put(sha256, bytes) {
+      await mkdir(folder, { recursive: true })
+      const draft = join(folder, `.${sha256}.${newId('draft')}`)
+      await writeFile(draft, bytes)
+      await rename(draft, join(folder, sha256))
+    },
+  }
+}
