@@ -88,7 +88,7 @@ export class ModelCatalog {
       const page = keys.slice(i, i + LIST_CONCURRENCY).map((key) => this.#readKey(key))
       for (const manifest of await Promise.all(page)) if (manifest) manifests.push(manifest)
     }
-    return manifests.sort((a, b) => compareText(a.name, b.name) || inOrder(a.version, b.version))
+    return manifests.sort((a, b) => compareText(a.name, b.name) || compareVersions(a.version, b.version))
   }
 
   /**
@@ -117,7 +117,9 @@ export class ModelCatalog {
 
   async #versions(name: string): Promise<string[]> {
     const prefix = `models/${name}/`
-    return (await this.#blobs.list(prefix)).map((key) => key.slice(prefix.length, -'.json'.length)).sort(inOrder)
+    return (await this.#blobs.list(prefix)).map((key) => key.slice(prefix.length, -'.json'.length)).sort(
+      compareVersions,
+    )
   }
 
   async #freeVersion(name: string): Promise<number> {
@@ -149,11 +151,6 @@ function keyOf(name: string, version: string): string {
 
 function newest(sorted: readonly string[]): string | undefined {
   return sorted.findLast((version) => !version.includes('-')) ?? sorted.at(-1)
-}
-
-/** '1' and '1.0.0' are equally new, and still need an order. */
-function inOrder(left: string, right: string): number {
-  return compareVersions(left, right) || compareText(left, right)
 }
 
 function compareText(left: string, right: string): number {

@@ -87,7 +87,7 @@ export class FileBlobStore implements BlobStore {
     for (const entry of entries) {
       const key = folder + entry.name
       if (!isName(entry.name)) continue
-      if (entry.isDirectory() && (key.startsWith(prefix) || prefix.startsWith(`${key}/`))) {
+      if (entry.isDirectory() && key.startsWith(prefix)) {
         await this.#collect(`${key}/`, prefix, keys)
       } else if (entry.isFile() && key.startsWith(prefix)) {
         keys.push(key)

@@ -184,7 +184,7 @@ function encodeFields(plan: MessagePlan, message: Init): Uint8Array[] {
     const value = message[field.key]
     if (value === undefined) continue
     if (!field.repeated) {
-      if (field.optional || value !== plan.defaults[field.key]) one(field, value)
+      if (value !== plan.defaults[field.key]) one(field, value)
     } else if (field.kind === 'int' || field.kind === 'int64' || field.kind === 'float') {
       const list = value as readonly (number | bigint)[]
       if (list.length === 0) continue

@@ -101,6 +101,7 @@ describe('batchable', () => {
 
   it('is not promised by an axis without a name', () => {
     assert.isFalse(batchable([['', 3]], [['', 3]]))
+    assert.isFalse(batchable([['']], [['']]))
   })
 
   it('is not given where the axis stands a second time, as in an adjacency matrix', () => {
