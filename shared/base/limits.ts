@@ -58,6 +58,8 @@ export const LIMITS = {
   maxOnceKeys: 100_000,
   /** Longest a single-use key is remembered: a day. */
   maxOnceMs: 86_400_000,
+  /** Failed runs whose memory ONNX Runtime did not free, before its thread is replaced. Each may hold a body's worth. */
+  maxRunsNotUnwound: 32,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

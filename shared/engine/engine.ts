@@ -19,6 +19,8 @@ export interface DeviceInfo {
 export interface LoadedModel {
   /** 'full': every node runs on the device. 'partial': some nodes fell back to the CPU. */
   placement: 'full' | 'partial'
+  /** Why the warm-up run could not be made, if so: the first call may be slow, or fail as the warm-up did. */
+  warning?: string
 }
 
 export interface RunTimings {
@@ -38,10 +40,19 @@ export interface RunResult {
  */
 export interface Engine {
   readonly info: DeviceInfo
-  /** Loads a model under a key (its sha256); loading it again is a no-op. @throws RpcError `invalid_argument` if refused */
+  /**
+   * Loads a model under a key (its sha256); loading it again is a no-op.
+   * @throws RpcError `invalid_argument` if the model is refused, `unavailable` if the device is lost
+   */
   load(key: string, model: Uint8Array): Promise<LoadedModel>
-  /** Runs a loaded model. @throws RpcError `not_found` if it is not loaded, `invalid_argument` for wrong inputs */
+  /**
+   * Runs a loaded model. The outputs own their bytes. Calls may overlap; runs do not.
+   * @throws RpcError `not_found` if it is not loaded, `invalid_argument` for wrong inputs, `unavailable` if the device
+   *   is lost, `internal` if the model fails on inputs that fit its signature
+   */
   run(key: string, inputs: Record<string, Tensor>): Promise<RunResult>
+  /** Releases a model, after the runs already asked for. A key that is not loaded is a no-op. */
   unload(key: string): Promise<void>
+  /** Releases everything. Every later call answers `unavailable`. */
   close(): Promise<void>
 }

@@ -1,0 +1,101 @@
+import * as z from 'zod'
+import { concat } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
+import { LIMITS } from '../base/limits.ts'
+import { name, tensor, tensors } from '../contracts/fields.ts'
+import { type Client, clientOver } from '../rpc/client.ts'
+import { defineService, unary } from '../rpc/contract.ts'
+import type { Transport } from '../rpc/send.ts'
+import { createServer, implement } from '../rpc/server.ts'
+import { type PortLike, portPeer } from '../rpc/transports/message_port.ts'
+import { RpcError } from '../wire/errors.ts'
+import { Tensor } from '../wire/tensor.ts'
+import type { Engine } from './engine.ts'
+
+const nothing = z.object({})
+
+const deviceInfo = z.object({
+  device: z.enum(['webgpu', 'wasm']),
+  build: z.string(),
+  adapter: z.string(),
+  fallbackAdapter: z.boolean(),
+  fp16: z.boolean(),
+  reason: z.string(),
+})
+
+/** An engine in another thread. Private to one page or process: versions never mix. */
+export const EngineService = defineService({
+  name: 'shoal.Engine',
+  version: '1.0.0',
+  methods: {
+    /** Answers once the engine has started, or with why it could not. */
+    info: unary({ input: nothing, output: deviceInfo }),
+    /** Stays open until the device is lost or the runtime has crashed; then the thread is of no more use. */
+    lost: unary({ input: nothing, output: z.object({ reason: z.string() }) }),
+    /** Adds the next bytes of a model: one message is too small for a large model. */
+    append: unary({ input: z.object({ key: name, bytes: tensor }), output: nothing }),
+    /** Loads the model whose bytes were appended. */
+    load: unary({
+      input: z.object({ key: name }),
+      output: z.object({ placement: z.enum(['full', 'partial']), warning: z.string().optional() }),
+    }),
+    run: unary({
+      input: z.object({ key: name, inputs: tensors }),
+      output: z.object({ outputs: tensors, timings: z.object({ waitMs: z.number(), runMs: z.number() }) }),
+    }),
+    unload: unary({ input: z.object({ key: name }), output: nothing }),
+  },
+})
+
+/** An engine that tells when it is of no more use, as OrtEngine does. */
+export type LosableEngine = Engine & { readonly lost: Promise<string> }
+
+/** Serves an engine over a port, from the moment it is asked for: callers wait while it starts. */
+export function serveEngine(starting: Promise<LosableEngine>, port: PortLike): void {
+  const appended = new Map<string, { parts: Uint8Array[]; bytes: number }>()
+  const server = createServer([
+    implement(EngineService, {
+      info: async () => (await starting).info,
+      lost: async () => ({ reason: await (await starting).lost }),
+      append({ key, bytes: { bytes: part } }) {
+        const model = appended.get(key) ?? { parts: [], bytes: 0 }
+        model.parts.push(part)
+        model.bytes += part.byteLength
+        appended.set(key, model)
+        if (model.bytes <= LIMITS.maxModelBytes) return {}
+        appended.delete(key)
+        throw new RpcError(
+          'resource_exhausted',
+          `Cannot load the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${model.bytes} and more`,
+        )
+      },
+      async load({ key }) {
+        const parts = appended.get(key)?.parts ?? []
+        appended.delete(key)
+        return await (await starting).load(key, concat(parts))
+      },
+      run: async ({ key, inputs }) => await (await starting).run(key, inputs),
+      async unload({ key }) {
+        await (await starting).unload(key)
+        return {}
+      },
+    }),
+  ])
+  // A caller hears of a failed start from `info`.
+  starting.catch(() => {})
+  portPeer(port, server)
+}
+
+/** Calls the engine behind a port. No deadline but the longest: whether a run is stuck is the link's to judge. */
+export function engineClient(transport: Transport, clock: Clock): Client<typeof EngineService> {
+  return clientOver(EngineService, { transport, clock, timeoutMs: LIMITS.maxTimeoutMs })
+}
+
+/** A model as messages of at most half of what one may hold. */
+export function* modelParts(model: Uint8Array): Generator<Tensor> {
+  const size = LIMITS.maxMessageBytes / 2
+  for (let from = 0; from < model.byteLength; from += size) {
+    const part = model.subarray(from, from + size)
+    yield new Tensor('uint8', [part.byteLength], part)
+  }
+}

@@ -1,0 +1,78 @@
+/** What the page of engine_chromium.test.ts runs: engines in dedicated Workers, as a tab has them. */
+import { assert } from 'chai'
+import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
+import { type EngineStart, spawnEngineWorker } from '../../shared/engine/spawn_web.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+import { Tensor } from '../../shared/wire/tensor.ts'
+import { type CaseResult, runSuites } from '../suite.ts'
+import { identityModel } from '../fixtures/models.ts'
+import { engineSuite, networkOutputs } from './engine_suite.ts'
+
+const WORKER = '/assets/engine_worker.js'
+/** The same engine with a hook that destroys its device. */
+const FRAGILE_WORKER = '/assets/fragile_engine_worker.js'
+
+type Start = Omit<EngineStart, 'port'>
+
+const open = (start: Start) => linkEngine({ spawn: () => spawnEngineWorker(WORKER, start) })
+
+export function conformance(name: string, start: Start): Promise<CaseResult[]> {
+  return runSuites([engineSuite(name, () => open(start))])
+}
+
+export async function info(start: Start) {
+  const engine = await open(start)
+  await engine.close()
+  return engine.info
+}
+
+/** The largest difference between the two devices' results for one network. */
+export async function difference(): Promise<number> {
+  const [webgpu, wasm] = await Promise.all([open({ wish: 'webgpu' }), open({ wish: 'wasm' })])
+  try {
+    assert.deepEqual([webgpu.info.device, wasm.info.device], ['webgpu', 'wasm'])
+    const [left, right] = await Promise.all([networkOutputs(webgpu), networkOutputs(wasm)])
+    assert.equal(left.length, right.length)
+    return left.reduce((most, value, i) => Math.max(most, Math.abs(value - (right[i] ?? NaN))), 0)
+  } finally {
+    await Promise.all([webgpu.close(), wasm.close()])
+  }
+}
+
+/** Destroys the device under running calls. @returns what those calls answered and how the engine was afterwards */
+export async function loss() {
+  let worker: { destroyDevice(): void } | undefined
+  const engine = await linkEngine({
+    spawn: async () => {
+      const control = new BroadcastChannel('fragile')
+      worker = { destroyDevice: () => control.postMessage('destroy') }
+      return await spawnEngineWorker(FRAGILE_WORKER, { wish: 'webgpu' })
+    },
+  })
+  try {
+    return await loseAndRecover(engine, () => worker?.destroyDevice())
+  } finally {
+    await engine.close()
+  }
+}
+
+async function loseAndRecover(engine: LinkedEngine, destroyDevice: () => void) {
+  const model = identityModel('float32', ['N'])
+  const x = Tensor.from('float32', [2], [1, 2])
+  const restarted = new Promise<void>((resolve) => engine.onRestart(() => resolve()))
+  await engine.load('model', model)
+  await engine.run('model', { x })
+  destroyDevice()
+  // Calls go on until the loss is noticed, and each must answer.
+  let code = 'none'
+  while (code === 'none') code = await codeOf(engine.run('model', { x }))
+  await restarted
+  const unloaded = await codeOf(engine.run('model', { x }))
+  await engine.load('model', model)
+  const { outputs } = await engine.run('model', { x })
+  return { code, unloaded, device: engine.info.device, values: [...outputs.y?.data as Float32Array] }
+}
+
+async function codeOf(run: Promise<unknown>): Promise<string> {
+  return await run.then(() => 'none', (thrown) => RpcError.from(thrown).code)
+}
