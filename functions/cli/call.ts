@@ -2,8 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { Inference } from '../../shared/contracts/inference.ts'
-import { clientOver } from '../../shared/rpc/client.ts'
-import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
+import { createClient } from '../../shared/rpc/create_client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
@@ -96,7 +95,7 @@ async function callModel(access: GatewayAccess, name: string, given: string[], o
     }
     inputs[input] = await readInput(spec, value)
   }
-  const client = clientOver(Inference, { transport: fetchTransport(access.url, { headers: access.headers }) })
+  const client = createClient(Inference, { gateway: access.url, key: access.key })
   let metadata: Metadata = {}
   const { outputs, version } = await client.infer(
     { model: name, version: options.version, inputs },

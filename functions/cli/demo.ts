@@ -1,6 +1,5 @@
 import { Inference } from '../../shared/contracts/inference.ts'
-import { clientOver } from '../../shared/rpc/client.ts'
-import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
+import { createClient } from '../../shared/rpc/create_client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { DEMO_MODEL_NAME, readSamplePicture } from '../demo/files.ts'
@@ -11,7 +10,7 @@ import { stagesOf } from './stages.ts'
 
 /** One real inference through the gateway, its result checked against plain arithmetic. */
 export async function runDemo(access: GatewayAccess, say: (line: string) => void): Promise<void> {
-  const client = clientOver(Inference, { transport: fetchTransport(access.url, { headers: access.headers }) })
+  const client = createClient(Inference, { gateway: access.url, key: access.key })
   const image = toTensor([await readSamplePicture()])
   const startedAtMs = performance.now()
   let metadata: Metadata = {}

@@ -11,6 +11,9 @@ export const DEFAULTS = {
   /** Serverless functions live between requests: their lease is renewed by cron and by traffic. */
   functionLeaseMs: 180_000,
   functionRenewMs: 60_000,
+  /** After a failed renewal, the next call or tick from then on tries again. */
+  functionRetryMs: 5_000,
+  registerTimeoutMs: 5_000,
   /** How long past lives of a gone instance are remembered, so that a process woken late cannot pass for a new one. */
   lifeMemoryMs: 3_600_000,
   /** Redis drops a service's keys this long after the last renewal: beyond any lease and any memory of past lives. */

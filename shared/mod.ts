@@ -1,0 +1,11 @@
+/** Shoal's library: contracts, typed clients, functions, tensors. */
+export { defineService, serverStreaming, type ServiceContract, unary } from './rpc/contract.ts'
+export { type CallOptions, type Client } from './rpc/client.ts'
+export { createClient, type CreateClientOptions } from './rpc/create_client.ts'
+export { type Context, type Handlers } from './rpc/server.ts'
+export { type Interceptor } from './rpc/send.ts'
+export { serve, type ServedFunction, type ServeOptions } from './registry/serve.ts'
+export { Tensor } from './wire/tensor.ts'
+export { type DType } from './wire/dtype.ts'
+export { type ErrorCode, RpcError } from './wire/errors.ts'
+export { Inference } from './contracts/inference.ts'
