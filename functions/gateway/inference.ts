@@ -1,12 +1,13 @@
-import { type Clock } from '../../shared/base/clock.ts'
+import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { Inference } from '../../shared/contracts/inference.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
 import { checkInputs } from '../../shared/models/check_inputs.ts'
-import { clientOver } from '../../shared/rpc/client.ts'
+import { validate } from '../../shared/rpc/contract.ts'
 import { createServer, implement } from '../../shared/rpc/server.ts'
 import type { Metadata, Send } from '../../shared/rpc/send.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
+import { decodePayload } from '../../shared/wire/payload.ts'
 import type { ModelManifest } from '../../shared/wire/signature.ts'
 import type { Tensor } from '../../shared/wire/tensor.ts'
 
@@ -32,32 +33,52 @@ export interface InferResult {
 export type Infer = (call: InferCall) => Promise<InferResult>
 
 /** Runs a model by name: looks it up, checks the inputs against its signature, and calls a pool that has workers. */
-export function createInference(deps: { catalog: ModelCatalog; route: Send; clock: Clock }): Infer {
-  const pool = clientOver(Pool, { transport: { send: deps.route, codec: 'tensors', close() {} }, clock: deps.clock })
+export function createInference(deps: { catalog: ModelCatalog; route: Send }): Infer {
   return async (call) => {
     const manifest = await findModel(deps.catalog, call.model, call.version)
     const given = Object.entries(call.inputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     checkInputs(manifest.name, manifest.signature, given)
     const wanted = checkOutputs(manifest, call.outputs)
-    let metadata: Metadata = {}
-    const { outputs } = await pool.run(
-      {
-        model: { sha256: manifest.sha256, batchable: manifest.signature.batchable },
-        inputs: call.inputs,
-        priority: call.priority,
-      },
-      {
-        timeoutMs: call.timeoutMs,
-        signal: call.signal,
-        traceparent: call.traceparent,
-        onMetadata: (got) => metadata = got,
-      },
-    ).catch((thrown) => {
-      throw withoutPool(thrown)
-    })
+    const { outputs, metadata } = await runInPool(deps.route, manifest, call)
     return { manifest, outputs: wanted ? pick(outputs, wanted) : outputs, metadata }
   }
 }
+
+/** Calls `shoal.Pool/run`. The deadline is the caller's own, so no client of its own keeps time here. */
+async function runInPool(
+  route: Send,
+  manifest: ModelManifest,
+  call: InferCall,
+): Promise<{ outputs: Record<string, Tensor>; metadata: Metadata }> {
+  const { sha256, signature: { batchable } } = manifest
+  const value: PoolRun = { model: { sha256, batchable }, inputs: call.inputs, priority: call.priority }
+  const response = await route({
+    service: Pool.name,
+    method: 'run',
+    version: `^${Pool.version}`,
+    group: 'default',
+    stream: false,
+    idempotent: Pool.methods.run.idempotent,
+    timeoutMs: call.timeoutMs,
+    signal: call.signal,
+    traceparent: call.traceparent,
+    metadata: {},
+    payload: { codec: 'value', value },
+  }).catch((thrown) => {
+    throw withoutPool(thrown)
+  })
+  if (response.kind !== 'unary') throw new RpcError('internal', "Cannot read the pool's answer: expected one value")
+  const answer = response.payload.codec === 'value' ? response.payload.value : await validate(
+    Pool.methods.run.output,
+    decodePayload(response.payload),
+    'the output of shoal.Pool/run',
+    'internal',
+  )
+  return { outputs: (answer as PoolAnswer).outputs, metadata: response.metadata }
+}
+
+type PoolRun = StandardSchemaV1.InferInput<typeof Pool.methods.run.input>
+type PoolAnswer = StandardSchemaV1.InferOutput<typeof Pool.methods.run.output>
 
 /** `shoal.Inference` over the function above: what the RPC face calls. */
 export function inferenceService(infer: Infer): Send {

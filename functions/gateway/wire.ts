@@ -55,7 +55,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
     leases,
     catalog,
     route,
-    infer: createInference({ catalog, route, clock }),
+    infer: createInference({ catalog, route }),
     async pools() {
       const reachable: { instance: LeasedInstance; send: Send }[] = []
       for (const instance of await instances(Pool.name)) {

@@ -11,8 +11,19 @@ export function isRange(text: string): boolean {
 }
 
 export function satisfies(version: string, range: string): boolean {
-  return range === '' || semver.satisfies(version, range)
+  if (range === '') return true
+  const key = `${version} ${range}`
+  let known = answers.get(key)
+  if (known === undefined) {
+    if (answers.size >= MAX_ANSWERS) answers.clear()
+    answers.set(key, known = semver.satisfies(version, range))
+  }
+  return known
 }
+
+/** A process meets few pairs of version and range, and asks of each with every call. Callers choose ranges: bounded. */
+const answers = new Map<string, boolean>()
+const MAX_ANSWERS = 1000
 
 /** Order of two versions: below 0 if `left` is older. Whole numbers count as major versions. */
 export function compareVersions(left: string, right: string): number {

@@ -2,7 +2,7 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { Frame } from '../wire/frame.ts'
-import type { Payload } from '../wire/payload.ts'
+import { encodePayload, type Payload } from '../wire/payload.ts'
 import { continueTrace } from './trace.ts'
 import type { Metadata, RpcRequest } from './send.ts'
 
@@ -43,6 +43,7 @@ export function readRequest(frame: Frame): Omit<RpcRequest, 'signal'> {
 }
 
 export function writePayload(payload: Payload): { header: Record<string, unknown>; parts: readonly Uint8Array[] } {
+  if (payload.codec === 'value') return writePayload(encodePayload(payload.value, 'tensors'))
   return payload.codec === 'tensors'
     ? { header: { message: payload.structure }, parts: payload.parts }
     : { header: { codec: payload.codec }, parts: [payload.body] }

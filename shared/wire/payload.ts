@@ -6,12 +6,14 @@ import { Tensor } from './tensor.ts'
 /**
  * A value on its way. `json` and `msgpack` are opaque bytes to everyone between caller and callee. `tensors` is the
  * form on Shoal's own sockets: the structure is open, so that a pool can read names, dtypes and shapes, and each
- * tensor's data is a part of its own that is forwarded untouched.
+ * tensor's data is a part of its own that is forwarded untouched. `value` never leaves the process: between two of its
+ * parts there is nothing to encode, and no one to distrust.
  */
 export type Payload =
   | { codec: 'json'; body: Bytes }
   | { codec: 'msgpack'; body: Bytes }
   | { codec: 'tensors'; structure: unknown; parts: readonly Uint8Array[] }
+  | { codec: 'value'; value: unknown }
 
 export type Codec = Payload['codec']
 
@@ -25,6 +27,7 @@ export interface TensorRef {
 export function encodePayload(value: unknown, codec: Codec): Payload {
   if (codec === 'json') return { codec, body: encodeJson(value) }
   if (codec === 'msgpack') return { codec, body: concat(encodeParts(value)) }
+  if (codec === 'value') return { codec, value }
   const parts: Uint8Array[] = []
   const structure = split(value, parts)
   return { codec, structure, parts }
@@ -34,15 +37,10 @@ export function encodePayload(value: unknown, codec: Codec): Payload {
 export function decodePayload(payload: Payload): unknown {
   if (payload.codec === 'json') return decodeJson(payload.body)
   if (payload.codec === 'msgpack') return decode(payload.body)
+  if (payload.codec === 'value') return payload.value
   return payload.parts.length === 0
     ? payload.structure
     : mapTensors(payload.structure, (map) => joinTensor(map, payload.parts))
-}
-
-/** Bytes that a payload holds, its structure not counted. */
-export function payloadBytes(payload: Payload): number {
-  if (payload.codec !== 'tensors') return payload.body.byteLength
-  return payload.parts.reduce((total, part) => total + part.byteLength, 0)
 }
 
 /** A copy of `value` with each tensor's data moved to `parts`. */
