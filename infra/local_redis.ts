@@ -1,11 +1,10 @@
-/** A real Redis for tests and the local stack: on loopback, keeping nothing, gone with the process that started it. */
+/** A real Redis for tests and the local stack: on loopback, keeping nothing, ended when the process that started it exits. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface LocalRedis {
   /** redis://127.0.0.1:PORT */
@@ -21,6 +20,7 @@ export interface LocalRedis {
 const START_TIMEOUT_MS = 10_000
 /** Another process may take a free port between finding it and using it. */
 const PORT_TRIES = 5
+const READY = /Ready to accept connections/
 const INSTALL = 'install it, for example with "apt-get install redis-server"'
 
 /** The path of redis-server, if it is installed. */
@@ -29,7 +29,7 @@ export function findRedisServer(path: string = process.env.PATH ?? ''): string |
 }
 
 /**
- * Starts redis-server and waits until it answers.
+ * Starts redis-server and waits until it takes connections.
  * @param options `port`: this one or none; without it, any free one. `args`: more of redis-server's own options
  * @throws Error if it is not installed, or does not start
  */
@@ -38,30 +38,28 @@ export async function startRedisServer(options: { port?: number; args?: string[]
   if (!program) throw new Error(`Cannot start Redis: redis-server must be on PATH; ${INSTALL}`)
   for (let tries = 1;; tries++) {
     const port = options.port ?? await freePort()
-    try {
-      return await start(program, port, options.args ?? [])
-    } catch (thrown) {
-      if (options.port !== undefined || tries === PORT_TRIES) throw thrown
-    }
+    const outcome = await start(program, port, options.args ?? [])
+    if (typeof outcome !== 'string') return outcome
+    if (options.port === undefined && tries < PORT_TRIES && outcome.includes('Address already in use')) continue
+    throw new Error(`Cannot start Redis: it must get ready on port ${port}, got:\n${outcome}`)
   }
 }
 
-async function start(program: string, port: number, args: string[]): Promise<LocalRedis> {
+/** Starts it once. @returns what it printed if it did not get ready */
+async function start(program: string, port: number, args: string[]): Promise<LocalRedis | string> {
   const folder = await mkdtemp(join(tmpdir(), 'shoal-redis-'))
   const child = spawn(program, [
     ...['--port', String(port), '--bind', '127.0.0.1', '--dir', folder],
-    ...['--save', '', '--appendonly', 'no', '--daemonize', 'no'],
+    ...['--save', '', '--appendonly', 'no', '--daemonize', 'no', '--logfile', ''],
     ...args,
-  ], { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.on('data', (chunk: Uint8Array) => output = (output + chunk).slice(-2000))
+    // Its log goes to stdout; an inherited stderr would keep a pipe of ours open should it outlive us.
+  ], { stdio: ['ignore', 'pipe', 'ignore'] })
   const exited = new Promise<void>((resolve) => {
-    child.once('exit', () => resolve())
+    child.once('close', () => resolve()) // not 'exit': its last words come before this, perhaps after that
     child.once('error', () => resolve())
   })
   const endWithUs = () => child.kill('SIGKILL')
   process.once('exit', endWithUs)
-
   const close = async () => {
     // A stopped process ends only by SIGKILL; there is nothing to save.
     child.kill('SIGKILL')
@@ -69,10 +67,11 @@ async function start(program: string, port: number, args: string[]): Promise<Loc
     process.off('exit', endWithUs)
     await rm(folder, { recursive: true, force: true })
   }
+  const output = await untilReady(child, exited)
   const { pid } = child
-  if (pid === undefined || !await answers(child, port)) {
+  if (pid === undefined || !READY.test(output)) {
     await close()
-    throw new Error(`Cannot start Redis: it must answer on port ${port}, got:\n${output}`)
+    return output
   }
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -86,28 +85,22 @@ async function start(program: string, port: number, args: string[]): Promise<Loc
   }
 }
 
-async function answers(child: ChildProcess, port: number): Promise<boolean> {
-  const giveUpMs = performance.now() + START_TIMEOUT_MS
-  while (child.exitCode === null && child.signalCode === null && performance.now() < giveUpMs) {
-    // The port may be another's, whose answer would deceive us; ours says its process id.
-    if ((await ask(port, 'INFO server')).includes(`process_id:${child.pid}\r`)) return true
-    await sleep(10)
-  }
-  return false
-}
-
-/** Asks by an inline command and gives the first piece of the answer, '' if there is none. */
-function ask(port: number, command: string): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(`${command}\r\n`))
-    socket.setTimeout(1000, () => socket.destroy())
-    socket.once('data', (chunk) => {
-      resolve(chunk.toString())
-      socket.destroy()
+/** Waits until the server says it is ready, ends, or has had long enough. @returns what it printed */
+async function untilReady(child: ChildProcess, exited: Promise<void>): Promise<string> {
+  let output = ''
+  let timer: NodeJS.Timeout | undefined
+  const ready = new Promise<void>((resolve) => {
+    child.stdout?.on('data', (chunk: Uint8Array) => {
+      // The listener stays, since a full pipe would block the server; what it says later is not kept.
+      if (READY.test(output)) return
+      output += chunk
+      if (READY.test(output)) resolve()
     })
-    socket.once('error', () => {})
-    socket.once('close', () => resolve(''))
   })
+  const late = new Promise<void>((resolve) => timer = setTimeout(resolve, START_TIMEOUT_MS))
+  await Promise.race([ready, exited, late])
+  clearTimeout(timer)
+  return output
 }
 
 function freePort(): Promise<number> {

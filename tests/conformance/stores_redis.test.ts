@@ -5,6 +5,7 @@ import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
 import { onceStoreSuite } from './once_store_suite.ts'
+import { redisCommand } from './redis_command.ts'
 import { redisLeaseHarness, redisOnceHarness } from './redis_harness.ts'
 import { register } from './vitest_suite.ts'
 
@@ -17,10 +18,7 @@ beforeAll(async () => {
   rest = await startRedisRest({ redisUrl: server.url, token: 'test-token', port: 0 })
   // One node that owns every slot still refuses scripts whose keys lie in several, as any cluster does.
   cluster = await startRedisServer({ args: ['--cluster-enabled', 'yes'] })
-  const commands = tcpRedis(cluster.url)
-  const source = `return redis.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16383)`
-  await commands.evaluate([{ script: { source }, keys: [], args: [] }])
-  await commands.quit()
+  await redisCommand(cluster.url, 'CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
 })
 
 afterAll(async () => {
@@ -32,8 +30,8 @@ const overTcp = () => tcpRedis(server.url)
 const overRest = () => upstashRedis(rest)
 const inCluster = () => tcpRedis(cluster.url)
 
-register(leaseStoreSuite('Redis over TCP', () => redisLeaseHarness(overTcp)))
-register(leaseStoreSuite('Redis over REST', () => redisLeaseHarness(overRest)))
-register(leaseStoreSuite('Redis in cluster mode', () => redisLeaseHarness(inCluster)))
+register(leaseStoreSuite('Redis over TCP', () => redisLeaseHarness(server.url, overTcp)))
+register(leaseStoreSuite('Redis over REST', () => redisLeaseHarness(server.url, overRest)))
+register(leaseStoreSuite('Redis in cluster mode', () => redisLeaseHarness(cluster.url, inCluster)))
 register(onceStoreSuite('Redis over TCP', () => redisOnceHarness(overTcp)))
 register(onceStoreSuite('Redis over REST', () => redisOnceHarness(overRest)))

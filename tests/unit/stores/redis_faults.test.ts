@@ -1,0 +1,238 @@
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type LocalRedis, startRedisServer } from '../../../infra/local_redis.ts'
+import type { RedisCommands } from '../../../shared/stores/redis_commands.ts'
+import { redisOnce } from '../../../shared/stores/redis_once.ts'
+import { redisLeases } from '../../../shared/stores/redis_store.ts'
+import { tcpRedis } from '../../../shared/stores/tcp_redis.ts'
+import { upstashRedis } from '../../../shared/stores/upstash_redis.ts'
+import { eventually, refusal } from '../../conformance/expectations.ts'
+import { instance } from './instances.ts'
+
+const works = (redis: RedisCommands) => () => redis.ping().then(() => true, () => false)
+
+describe('Redis over TCP', () => {
+  let server: LocalRedis
+  let redis: RedisCommands
+
+  beforeEach(async () => {
+    server = await startRedisServer()
+    redis = tcpRedis(server.url, { timeoutMs: 500 })
+  })
+  afterEach(async () => {
+    await redis.quit()
+    await server.close()
+  })
+
+  it('takes commands before the first connection is made', async () => {
+    await redis.ping()
+  })
+
+  it('claims keys and takes values', async () => {
+    expect(await redis.setIfAbsent('k', 'value', 60_000)).toBe(true)
+    expect(await redis.setIfAbsent('k', 'other', 60_000)).toBe(false)
+    const taken = await Promise.all([redis.take('k'), redis.take('k')])
+    expect(taken.filter((value) => value === 'value')).toHaveLength(1)
+    expect(await redis.take('k')).toBeUndefined()
+  })
+
+  it('is unavailable while the server is dead, and comes back with it, scripts and all', async () => {
+    const leases = redisLeases(redis)
+    const once = redisOnce(redis)
+    await leases.renew([instance()])
+    const { revision } = await leases.list('demo.Hello')
+    await server.kill('SIGKILL')
+    for (let i = 0; i < 3; i++) {
+      const errors = await Promise.all([
+        refusal(leases.renew([instance()])),
+        refusal(leases.list('demo.Hello')),
+        refusal(leases.leave('demo.Hello', 'a', 'first')),
+        refusal(leases.services()),
+        refusal(once.claim('token', 1000)),
+        refusal(redis.ping()),
+        refusal(redis.take('token')),
+      ])
+      for (const error of errors) {
+        expect(error.code).toBe('unavailable')
+        expect(error.message).toContain(`Redis at 127.0.0.1:${server.port} must be connected`)
+      }
+    }
+    await server.close()
+    server = await startRedisServer({ port: server.port })
+    await eventually(works(redis))
+    expect(await leases.renew([instance()])).toEqual([])
+    const listing = await leases.list('demo.Hello', revision)
+    expect(listing.revision).toBeGreaterThan(revision)
+    expect(listing).toHaveProperty('instances')
+  })
+
+  it('gives up on a server that hangs, and uses it again when it goes on', async () => {
+    await redis.ping()
+    await server.kill('SIGSTOP')
+    const [first, second] = await Promise.all([refusal(redis.ping()), refusal(redis.take('k'))])
+    expect([first.code, second.code]).toEqual(['unavailable', 'unavailable'])
+    expect(first.message).toContain('must answer within 500 ms, got no answer')
+    expect((await refusal(redis.ping())).code).toBe('unavailable')
+    await server.kill('SIGCONT')
+    await eventually(works(redis))
+  })
+
+  it('fails the commands in flight when the server dies', async () => {
+    await redis.ping()
+    await server.kill('SIGSTOP')
+    const inFlight = refusal(redis.ping())
+    await server.kill('SIGKILL')
+    expect((await inFlight).code).toBe('unavailable')
+  })
+
+  it('finds a server that starts later', async () => {
+    await server.kill('SIGKILL')
+    const early = tcpRedis(server.url)
+    try {
+      expect((await refusal(early.ping())).message).toContain('ECONNREFUSED')
+      await server.close()
+      server = await startRedisServer({ port: server.port })
+      await eventually(works(early))
+    } finally {
+      await early.quit()
+    }
+  })
+
+  it('says that the password is wrong, without saying the password', async () => {
+    const guarded = await startRedisServer({ args: ['--requirepass', 'right-secret'] })
+    const wrong = tcpRedis(guarded.url.replace('//', '//default:wrong-secret@'))
+    const right = tcpRedis(guarded.url.replace('//', '//default:right-secret@'))
+    try {
+      const error = await refusal(wrong.ping())
+      expect(error.code).toBe('unavailable')
+      expect(error.message).toContain('WRONGPASS')
+      expect(error.message).not.toContain('secret')
+      await right.ping()
+    } finally {
+      await Promise.all([wrong.quit(), right.quit(), guarded.close()])
+    }
+  })
+
+  it('refuses an address that is none', () => {
+    for (const url of ['', 'nonsense', 'http://127.0.0.1:6379', '127.0.0.1:6379']) {
+      expect(() => tcpRedis(url)).toThrow(expect.objectContaining({ code: 'invalid_argument' }))
+    }
+  })
+
+  it('is unavailable after quitting, which may be done twice', async () => {
+    await redis.quit()
+    await redis.quit()
+    expect((await refusal(redis.ping())).message).toContain('got closed')
+  })
+})
+
+describe('Redis over REST', () => {
+  /** What the server does with each request: nothing yet, an answer, or nothing at all. */
+  let answer: (response: ServerResponse) => void
+  let requests = 0
+  let server: Server
+  let redis: RedisCommands
+
+  beforeAll(async () => {
+    server = createServer((request, response) => {
+      requests++
+      request.resume().on('end', () => answer(response))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    redis = upstashRedis({ url: `http://127.0.0.1:${port()}`, token: 'the-token', timeoutMs: 300 })
+  })
+  afterAll(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+
+  function port(): number {
+    const address = server.address()
+    return address && typeof address === 'object' ? address.port : 0
+  }
+
+  const say = (status: number, body: string) => (response: ServerResponse) => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(body)
+  }
+
+  const faults: Record<string, (response: ServerResponse) => void> = {
+    '500 with an error in JSON': say(500, '{"error":"ERR internal"}'),
+    '500 with HTML': say(500, '<h1>Internal Server Error</h1>'),
+    '502 with nothing': say(502, ''),
+    '429 with an error in JSON': say(429, '{"error":"ERR max requests limit exceeded"}'),
+    '429 with text': say(429, 'Too Many Requests'),
+    '401': say(401, '{"error":"Unauthorized"}'),
+    'JSON cut short': say(200, '[{"result":"PO'),
+    'a body cut short': (response) => {
+      response.writeHead(200, { 'content-length': '100' }).write('[{"result"')
+      response.destroy()
+    },
+    'a broken connection': (response) => response.destroy(),
+    'an object for an array': say(200, '{}'),
+    'null': say(200, 'null'),
+    'a number': say(200, '7'),
+    'too few results': say(200, '[]'),
+    'too many results': say(200, '[{"result":1},{"result":1},{"result":1},{"result":1}]'),
+    'a result that is null': say(200, '[null]'),
+    'a result without a result': say(200, '[{}]'),
+    'an answer without end': (response) => response.writeHead(200).write('[{"result":'),
+    'no answer': () => {},
+  }
+
+  for (const [name, fault] of Object.entries(faults)) {
+    it(`is unavailable, and tries but once, on ${name}`, async () => {
+      answer = fault
+      const leases = redisLeases(redis)
+      const calls = [
+        () => leases.renew([instance({ zone: 'hidden-zone' })]),
+        () => leases.list('demo.Hello'),
+        () => redisOnce(redis).claim('hidden-token', 1000),
+        () => redis.take('hidden-token'),
+        () => redis.ping(),
+      ]
+      for (const call of calls) {
+        requests = 0
+        const error = await refusal(call())
+        expect(error.code).toBe('unavailable')
+        expect(error.message).toMatch(/^Cannot use the store: Redis /)
+        expect(error.message).not.toMatch(/hidden|the-token/)
+        expect(requests).toBe(1)
+      }
+    })
+  }
+
+  it('is unavailable when a script answers in a form of its own', async () => {
+    const leases = redisLeases(redis)
+    for (const result of ['7', '"text"', '[]', '[1,2]', '[1,2,[],7]', '["1"]', '[1,2,[3],[4]]', 'null']) {
+      answer = say(200, `[{"result":${result}}]`)
+      expect((await refusal(leases.list('demo.Hello'))).code, result).toBe('unavailable')
+    }
+    answer = say(200, '[{"result":null},{"result":"text"}]')
+    expect((await refusal(leases.renew([instance()]))).code).toBe('unavailable')
+  })
+
+  it('says when no one listens', async () => {
+    const nowhere = upstashRedis({ url: 'http://127.0.0.1:1', token: 'the-token' })
+    const error = await refusal(nowhere.ping())
+    expect(error.code).toBe('unavailable')
+    expect(error.message).toContain('127.0.0.1:1 must be reachable')
+  })
+
+  it('refuses addresses and tokens that cannot work, without repeating them', () => {
+    const sound = { url: 'https://redis.example', token: 'the-token' }
+    for (const fields of [{ url: '' }, { url: 'redis://redis.example' }, { token: '' }, { token: 'the-token\n' }]) {
+      expect(() => upstashRedis({ ...sound, ...fields })).toThrow(
+        expect.objectContaining({
+          code: 'invalid_argument',
+          message: expect.not.stringContaining('the-token'),
+        }),
+      )
+    }
+  })
+
+  it('is unavailable after quitting', async () => {
+    const done = upstashRedis({ url: 'http://127.0.0.1:1', token: 'the-token' })
+    await done.quit()
+    expect((await refusal(done.ping())).message).toContain('got closed')
+  })
+})
