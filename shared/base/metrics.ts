@@ -64,10 +64,19 @@ export class Metrics {
 
 function series(name: string, labels?: Labels): string {
   if (!labels) return name
-  // Sorted, so that one set of labels is one series however its object was written: Prometheus refuses duplicates.
-  const sorted = Object.entries(labels).sort(([a], [b]) => a < b ? -1 : 1)
-  const pairs = sorted.map(([label, value]) => `${label}="${escapeLabel(value)}"`)
-  return pairs.length > 0 ? `${name}{${pairs.join(',')}}` : name
+  let text = texts.get(labels)
+  if (text === undefined) texts.set(labels, text = labelText(labels))
+  return name + text
+}
+
+/** Labels as text, remembered for as long as the object lives: hot paths pass the same object every time. */
+const texts = new WeakMap<Labels, string>()
+
+function labelText(labels: Labels): string {
+  // Sorted, so that labels given in another order name the same series.
+  const pairs = Object.entries(labels).sort(([a], [b]) => a < b ? -1 : 1)
+    .map(([label, value]) => `${label}="${escapeLabel(value)}"`)
+  return pairs.length > 0 ? `{${pairs.join(',')}}` : ''
 }
 
 function escapeLabel(value: string): string {

@@ -22,14 +22,25 @@ export function rpc(deps: GatewayDeps): Hono {
           deps.log('error', 'call failed', { service, method, cause: String(failure?.cause ?? failure) })
         }
         const seconds = (deps.clock.now() - startedAtMs) / 1000
-        deps.metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, { face: 'rpc', code })
+        deps.metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, labelsOf(code))
       },
     })
   })
 
   app.all('/:service/:method', () => {
-    const error = new RpcError('unimplemented', 'Cannot call: the HTTP method must be POST', { details: [{ status: 405 }] })
+    const error = new RpcError('unimplemented', 'Cannot call: the HTTP method must be POST', {
+      details: [{ status: 405 }],
+    })
     return toHttpError(error)
   })
   return app
+}
+
+/** One object for each code: metrics remember what its labels read like. */
+const LABELS = new Map<string, { face: string; code: string }>()
+
+function labelsOf(code: string) {
+  let labels = LABELS.get(code)
+  if (!labels) LABELS.set(code, labels = { face: 'rpc', code })
+  return labels
 }
