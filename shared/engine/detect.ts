@@ -88,9 +88,8 @@ function isFallback(adapter: AdapterFacts): boolean {
   return (adapter.info.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false) || SOFTWARE.test(adapterName(adapter))
 }
 
-/** Vendor, architecture, device and description, as far as the browser tells them, without repetition. */
+/** Vendor, architecture, device and description, as far as they are words (some hosts give bare numbers) and differ. */
 function adapterName({ info }: AdapterFacts): string {
-  const words = [info.vendor, info.architecture, info.device, info.description].filter((word) => word !== '')
-  const name = [...new Set(words)].join(' ')
-  return name === '' ? 'unnamed adapter' : name
+  const words = [info.vendor, info.architecture, info.device, info.description].filter((word) => /[a-z]/i.test(word))
+  return [...new Set(words)].join(' ') || 'unnamed adapter'
 }

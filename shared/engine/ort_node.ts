@@ -1,3 +1,4 @@
+import { RpcError } from '../wire/errors.ts'
 import type { Device } from './engine.ts'
 import type { OrtModule } from './ort_runtime.ts'
 
@@ -9,10 +10,31 @@ export type NodeBuild = 'jspi' | 'wasm'
  * @param build another build than the best one
  */
 export async function loadOrtNode(_device: Device, build = bestBuild()): Promise<{ ort: OrtModule; build: NodeBuild }> {
-  const ort: OrtModule = build === 'jspi' ? await import('onnxruntime-web/jspi') : await import('onnxruntime-web/wasm')
-  // One thread: a host runs one engine per thread, and these builds' own threads do not work outside browsers.
-  ort.env.wasm.numThreads = 1
-  return { ort, build }
+  try {
+    const ort = await withoutFileLocation<OrtModule>(() =>
+      build === 'jspi' ? import('onnxruntime-web/jspi') : import('onnxruntime-web/wasm')
+    )
+    // One thread: a host runs one engine per thread, and these builds' own threads do not work outside browsers.
+    ort.env.wasm.numThreads = 1
+    return { ort, build }
+  } catch (cause) {
+    throw new RpcError('unavailable', `Cannot load ONNX Runtime: ${build} build from node_modules: ${cause}`, { cause })
+  }
+}
+
+/**
+ * A thread of Deno has a file as its location, whose origin is the text 'null'; ONNX Runtime would take that for the
+ * base of its own URLs. Without a location it does as in Node.
+ */
+async function withoutFileLocation<T>(load: () => Promise<T>): Promise<T> {
+  const location = Object.getOwnPropertyDescriptor(globalThis, 'location')
+  if (globalThis.location?.origin !== 'null' || !location?.configurable) return await load()
+  Object.defineProperty(globalThis, 'location', { value: undefined, configurable: true })
+  try {
+    return await load()
+  } finally {
+    Object.defineProperty(globalThis, 'location', location)
+  }
 }
 
 function bestBuild(): NodeBuild {

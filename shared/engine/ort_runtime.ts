@@ -151,8 +151,12 @@ export class OrtRuntime {
   async #renew(target: OrtSession): Promise<void> {
     this.#notUnwound++
     if (!target.source) return
-    await target.session.release()
-    target.session = await this.#create(target.source.model, target.source.strict)
+    try {
+      await target.session.release()
+      target.session = await this.#create(target.source.model, target.source.strict)
+    } catch (thrown) {
+      this.#end(`a model could not be opened again after a failed run: ${reasonOf(thrown)}`)
+    }
   }
 
   /** After a failure, tells a bad model from a dead device: a call can fail of the loss before the loss is announced. */

@@ -74,9 +74,16 @@ describe('Chromium', () => {
     expect(await inPage('difference')).toBeLessThanOrEqual(1e-5)
   })
 
+  const recovered = { lost: 'unavailable', restarted: 'not_found', device: 'webgpu', values: [1, 2] }
+
   it('recovers from a lost device with a fresh Worker', async () => {
-    const outcome = await inPage('loss')
-    expect(outcome).toEqual({ code: 'unavailable', unloaded: 'not_found', device: 'webgpu', values: [1, 2] })
+    expect(await inPage('destroyDevice')).toEqual(recovered)
+  })
+
+  it('recovers from a crash of the GPU process with a fresh Worker', async () => {
+    const session = await browser.newBrowserCDPSession()
+    await page.exposeFunction('crashGpuProcess', async () => void await session.send('Browser.crashGpuProcess'))
+    expect(await inPage('crashGpu')).toEqual(recovered)
   })
 })
 
@@ -104,10 +111,19 @@ const TYPES: Readonly<Record<string, string>> = {
   '.gz': 'application/gzip',
 }
 
+/** As strict as the gateway is with its pages: isolated, and no script but WebAssembly made at run time. */
+const HEADERS = {
+  'content-security-policy': "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; " +
+    "connect-src 'self'",
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-embedder-policy': 'require-corp',
+}
+
 async function serve(scripts: ReadonlyMap<string, string>): Promise<Server> {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     const script = scripts.get(pathname)
+    response.setHeaders(new Map(Object.entries(HEADERS)))
     response.setHeader('content-type', TYPES[extname(pathname)] ?? 'text/html')
     if (script !== undefined) return response.end(script)
     if (!pathname.startsWith('/assets/')) return response.end('<!doctype html><title>engine</title>')

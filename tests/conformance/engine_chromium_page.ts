@@ -1,6 +1,6 @@
 /** What the page of engine_chromium.test.ts runs: engines in dedicated Workers, as a tab has them. */
 import { assert } from 'chai'
-import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
+import { linkEngine } from '../../shared/engine/engine_link.ts'
 import { type EngineStart, spawnEngineWorker } from '../../shared/engine/spawn_web.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
@@ -39,38 +39,55 @@ export async function difference(): Promise<number> {
   }
 }
 
-/** Destroys the device under running calls. @returns what those calls answered and how the engine was afterwards */
-export async function loss() {
-  let worker: { destroyDevice(): void } | undefined
-  const engine = await linkEngine({
-    spawn: async () => {
-      const control = new BroadcastChannel('fragile')
-      worker = { destroyDevice: () => control.postMessage('destroy') }
-      return await spawnEngineWorker(FRAGILE_WORKER, { wish: 'webgpu' })
-    },
-  })
+declare global {
+  /** Exposed by the test: ends the browser's GPU process. */
+  function crashGpuProcess(): Promise<void>
+}
+
+/** Destroys the device under running calls, as a driver may. */
+export async function destroyDevice(): Promise<Recovery> {
+  const channel = new BroadcastChannel('fragile')
   try {
-    return await loseAndRecover(engine, () => worker?.destroyDevice())
+    return await loseAndRecover(FRAGILE_WORKER, () => channel.postMessage('destroy'))
   } finally {
-    await engine.close()
+    channel.close()
   }
 }
 
-async function loseAndRecover(engine: LinkedEngine, destroyDevice: () => void) {
+/** Crashes the GPU process under running calls. */
+export function crashGpu(): Promise<Recovery> {
+  return loseAndRecover(WORKER, () => crashGpuProcess())
+}
+
+interface Recovery {
+  /** What a call answered that was made while the device went, and one made to the fresh Worker before a load. */
+  lost: string
+  restarted: string
+  device: string
+  /** What the model answers after it was loaded again. */
+  values: number[]
+}
+
+async function loseAndRecover(worker: string, lose: () => void | Promise<void>): Promise<Recovery> {
   const model = identityModel('float32', ['N'])
   const x = Tensor.from('float32', [2], [1, 2])
-  const restarted = new Promise<void>((resolve) => engine.onRestart(() => resolve()))
-  await engine.load('model', model)
-  await engine.run('model', { x })
-  destroyDevice()
-  // Calls go on until the loss is noticed, and each must answer.
-  let code = 'none'
-  while (code === 'none') code = await codeOf(engine.run('model', { x }))
-  await restarted
-  const unloaded = await codeOf(engine.run('model', { x }))
-  await engine.load('model', model)
-  const { outputs } = await engine.run('model', { x })
-  return { code, unloaded, device: engine.info.device, values: [...outputs.y?.data as Float32Array] }
+  const engine = await linkEngine({ spawn: () => spawnEngineWorker(worker, { wish: 'webgpu' }) })
+  try {
+    const fresh = new Promise<void>((resolve) => engine.onRestart(() => resolve()))
+    await engine.load('model', model)
+    await engine.run('model', { x })
+    await lose()
+    // Calls go on until the loss shows, and each must answer.
+    let lost = 'none'
+    while (lost === 'none') lost = await codeOf(engine.run('model', { x }))
+    await fresh
+    const restarted = await codeOf(engine.run('model', { x }))
+    await engine.load('model', model)
+    const { outputs } = await engine.run('model', { x })
+    return { lost, restarted, device: engine.info.device, values: [...outputs.y?.data as Float32Array] }
+  } finally {
+    await engine.close()
+  }
 }
 
 async function codeOf(run: Promise<unknown>): Promise<string> {

@@ -1,7 +1,6 @@
 import { assert } from 'chai'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { seededRandom } from '../../shared/base/random.ts'
 import type { Engine } from '../../shared/engine/engine.ts'
 import { node, tensorInfo } from '../../shared/models/onnx.ts'
 import { type DType, DTYPE_LIST } from '../../shared/wire/dtype.ts'
@@ -10,6 +9,7 @@ import { Tensor } from '../../shared/wire/tensor.ts'
 import type { Suite } from '../suite.ts'
 import { identityModel, modelOf } from '../fixtures/models.ts'
 import { network, oneNode } from './engine_models.ts'
+import { randomTensor, referenceNetwork, WEIGHTS } from './engine_reference.ts'
 
 /** What every Engine must do, wherever it runs. The cases share one engine, which the last of them closes. */
 export function engineSuite(name: string, open: () => Promise<Engine>): Suite {
@@ -54,6 +54,18 @@ const CASES: Record<string, Case> = {
         await rejects(engine.run(key, { x: randomTensor(shape, 1) }), 'invalid_argument', /input "x" must be float32 /)
       }
     }),
+
+  'float16 is computed with where that is promised, and refused when loaded elsewhere': async (engine) => {
+    const add = oneNode('Add', [['x', 'float16', [2]], ['by', 'float16', [2]]], ['float16', [2]])
+    const [x, by] = [Tensor.from('float16', [2], [1.5, -2]), Tensor.from('float16', [2], [0.25, 2 ** -10])]
+    const run = async () => {
+      await engine.load('float16', add)
+      return await engine.run('float16', { x, by })
+    }
+    if (!engine.info.fp16) return await rejects(run(), 'invalid_argument', /it must run on webgpu/)
+    assertSame((await run()).outputs.y, Tensor.from('float16', [2], [1.75, -2 + 2 ** -10]))
+    await engine.unload('float16')
+  },
 
   'a scalar goes through': (engine) =>
     withModel(engine, identityModel('float32', []), async (key) => {
@@ -279,13 +291,6 @@ function dtypeCases(): Record<string, Case> {
   ]))
 }
 
-const WEIGHTS = {
-  w1: randomTensor([16, 32], 101),
-  b1: randomTensor([32], 102),
-  w2: randomTensor([32, 5], 103),
-  b2: randomTensor([5], 104),
-}
-
 /** Results of one network for fixed inputs: what two devices must agree on. */
 export async function networkOutputs(engine: Engine): Promise<number[]> {
   const values: number[] = []
@@ -311,41 +316,6 @@ async function withModel(
   } finally {
     await engine.unload(key)
   }
-}
-
-/** Uniform in [-1, 1). */
-function randomTensor(shape: readonly number[], seed: number): Tensor<'float32'> {
-  const random = seededRandom(seed)
-  const count = shape.reduce((product, size) => product * size, 1)
-  return Tensor.from('float32', shape, Float32Array.from({ length: count }, () => 2 * random() - 1))
-}
-
-/** The same network in float64. */
-function referenceNetwork(x: Tensor<'float32'>): Float64Array {
-  const hidden = affine(x.data, WEIGHTS.w1, WEIGHTS.b1).map((value) => Math.max(value, 0))
-  const logits = affine(hidden, WEIGHTS.w2, WEIGHTS.b2)
-  const columns = WEIGHTS.b2.size
-  const result = new Float64Array(logits.length)
-  for (let from = 0; from < logits.length; from += columns) {
-    const exps = logits.subarray(from, from + columns).map(Math.exp)
-    const sum = exps.reduce((total, value) => total + value, 0)
-    result.set(exps.map((value) => value / sum), from)
-  }
-  return result
-}
-
-/** x·w + b, x of [rows, w's rows]. */
-function affine(x: Float32Array | Float64Array, w: Tensor<'float32'>, b: Tensor<'float32'>): Float64Array {
-  const [inner = 0, columns = 0] = w.shape
-  const [weights, bias] = [w.data, b.data]
-  const result = new Float64Array(x.length / inner * columns)
-  for (let i = 0; i < result.length; i++) {
-    const [row, column] = [Math.floor(i / columns), i % columns]
-    let sum = bias[column] ?? NaN
-    for (let k = 0; k < inner; k++) sum += (x[row * inner + k] ?? NaN) * (weights[k * columns + column] ?? NaN)
-    result[i] = sum
-  }
-  return result
 }
 
 function assertClose(actual: Tensor | undefined, expected: Float64Array): void {
