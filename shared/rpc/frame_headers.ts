@@ -59,6 +59,10 @@ export function readPayload(frame: Frame): Payload {
   return { codec, body: body as Uint8Array<ArrayBuffer> }
 }
 
+export function writeResponseError(error: RpcError): Record<string, unknown> {
+  return { error: { ...error.toJSON(), retryAfterMs: error.retryAfterMs, neverSent: error.neverSent || undefined } }
+}
+
 export function readResponseError(header: Frame['header']): RpcError | undefined {
   if (header.error === undefined) return undefined
   const { retryAfterMs, neverSent } = (header.error ?? {}) as { retryAfterMs?: unknown; neverSent?: unknown }

@@ -12,6 +12,7 @@ import {
   readResponseError,
   writePayload,
   writeRequest,
+  writeResponseError,
 } from './frame_headers.ts'
 import type { RpcRequest, RpcResponse, Send, UnaryResponse } from './send.ts'
 
@@ -224,7 +225,7 @@ export class Peer {
         this.#incoming.delete(id)
       }
     } catch (thrown) {
-      this.#reply('response', id, { error: errorHeader(RpcError.from(thrown)) })
+      this.#reply('response', id, writeResponseError(RpcError.from(thrown)))
     }
   }
 
@@ -243,7 +244,7 @@ export class Peer {
       }
       this.#reply('end', id, {})
     } catch (thrown) {
-      this.#reply('end', id, { error: errorHeader(RpcError.from(thrown)) })
+      this.#reply('end', id, writeResponseError(RpcError.from(thrown)))
     }
   }
 
@@ -256,10 +257,6 @@ export class Peer {
     const { header, parts } = writePayload(payload)
     this.#reply(type, id, { ...header, ...extra }, parts)
   }
-}
-
-function errorHeader(error: RpcError): Record<string, unknown> {
-  return { ...error.toJSON(), retryAfterMs: error.retryAfterMs, neverSent: error.neverSent || undefined }
 }
 
 /** The same failure, marked as one that struck before anything left this side. */

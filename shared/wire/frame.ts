@@ -113,7 +113,13 @@ interface Partial {
 /** Puts the frames of one socket together again. Holds at most one unfinished frame per call, each within its cap. */
 export class FrameReader {
   readonly #partial = new Map<string, Partial>()
+  readonly #maxBytes: number
   #heldBytes = 0
+
+  /** @param maxBytes of one message: those of a socket's frames, unless something else carries them */
+  constructor(maxBytes: number = LIMITS.maxFrameBytes) {
+    this.#maxBytes = maxBytes
+  }
 
   /**
    * Reads one message.
@@ -121,8 +127,8 @@ export class FrameReader {
    * @throws RpcError `invalid_argument` if it breaks the protocol; the socket must then be closed
    */
   read(message: Uint8Array): Frame | undefined {
-    if (message.byteLength > LIMITS.maxFrameBytes) {
-      throw refuse(`a frame may have at most ${LIMITS.maxFrameBytes} bytes, got ${message.byteLength}`)
+    if (message.byteLength > this.#maxBytes) {
+      throw refuse(`a frame may have at most ${this.#maxBytes} bytes, got ${message.byteLength}`)
     }
     if (message.byteLength < PREFIX_BYTES) {
       throw refuse(`expected at least ${PREFIX_BYTES} bytes, got ${message.byteLength}`)
