@@ -3,7 +3,7 @@ import { RpcError } from '../../shared/wire/errors.ts'
 import type { KeyRing, Scope } from '../../shared/stores/keys.ts'
 
 /** How the gateway admits callers. `open`: loopback without keys, for one person on one machine. */
-export type Guard = { mode: 'open' } | { mode: 'keys'; ring: KeyRing }
+export type Guard = { mode: 'open' } | { mode: 'keys'; ring: Pick<KeyRing, 'admit'> }
 
 const LOOPBACK_HOST = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i
 const SECRET_PARAMETERS = ['token', 'key', 'api_key', 'access_token', 'authorization']

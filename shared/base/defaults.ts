@@ -6,6 +6,12 @@ export const DEFAULTS = {
   relayLeaseMs: 15_000,
   relaySuspectMs: 10_000,
   relayBeatMs: 5_000,
+  /**
+   * A relay in a Durable Object beats more slowly: it sleeps after 10 s without an event, and every beat wakes it. Nor
+   * does it die unheard like a machine: called without its workers it answers at once, and the call goes elsewhere.
+   */
+  durableRelayLeaseMs: 60_000,
+  durableRelayBeatMs: 20_000,
   /** Spread of a beat, so that instances do not beat in step. */
   beatJitter: 0.2,
   /** Serverless functions live between requests: their lease is renewed by cron and by traffic. */

@@ -5,7 +5,7 @@ import type { GatewayDeps } from '../deps.ts'
  * What pages may do: run their own scripts and WebAssembly, talk to this gateway. COOP and COEP isolate the page, which
  * threaded WebAssembly needs.
  */
-const PAGE_HEADERS = {
+export const PAGE_HEADERS = {
   'content-security-policy': [
     "default-src 'none'",
     "script-src 'self' 'wasm-unsafe-eval' blob:",
