@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { defineService, unary } from '../../shared/rpc/contract.ts'
 
 /** What callers import: they need the contract, not the function. */

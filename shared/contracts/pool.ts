@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { defineService, unary } from '../rpc/contract.ts'
 import { name, sha256, tensors } from './fields.ts'
 

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import { sha256, tensors } from './fields.ts'

@@ -1,7 +1,7 @@
 import { Hono } from 'hono'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { readBody } from '../../../shared/rpc/http.ts'
-import { RpcError } from '../../../shared/wire/errors.ts'
+import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { toProblem } from './problem.ts'
 
@@ -12,9 +12,8 @@ export function models(deps: GatewayDeps): Hono {
   app.put('/models/:name/versions/:version', async (context) => {
     const { name, version } = context.req.param()
     const bytes = await readBody(context.req.raw, LIMITS.maxModelBytes)
-    const labels = context.req.header('shoal-labels')
     const manifest = await deps.catalog.push(name, version, bytes, {
-      labels: labels === undefined ? undefined : labels.split(',').map((label) => decodeURIComponent(label)),
+      labels: readLabels(context.req.header('shoal-labels')),
     })
     deps.log('info', 'model pushed', { name, version, sha256: manifest.sha256, bytes: manifest.bytes })
     return context.json(manifest)
@@ -39,4 +38,13 @@ export function models(deps: GatewayDeps): Hono {
 
   app.onError((thrown) => toProblem(thrown))
   return app
+}
+
+/** Labels as a header carries them: percent-encoded, with commas between. */
+function readLabels(header: string | undefined): string[] | undefined {
+  try {
+    return header?.split(',').map(decodeURIComponent)
+  } catch (cause) {
+    throw invalid('Cannot push the model: shoal-labels must be percent-encoded texts with commas between', { cause })
+  }
 }

@@ -1,7 +1,7 @@
 import { type Context, Hono } from 'hono'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { Deadline } from '../../../shared/rpc/deadline.ts'
-import { httpStatusOf, readBody, readTimeout } from '../../../shared/rpc/http.ts'
+import { readBody, readTimeout } from '../../../shared/rpc/http.ts'
 import { continueTrace } from '../../../shared/rpc/trace.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
 import { DTYPES } from '../../../shared/wire/dtype.ts'
@@ -10,6 +10,7 @@ import type { TensorSpec } from '../../../shared/wire/signature.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { findModel } from '../inference.ts'
 import { readInferRequest, writeInferResponse } from './open_inference_json.ts'
+import { toInferenceError } from './problem.ts'
 
 /** The Open Inference Protocol, version 2, over HTTP/JSON: https://github.com/kserve/open-inference-protocol */
 export function openInference(deps: GatewayDeps): Hono {
@@ -47,9 +48,7 @@ export function openInference(deps: GatewayDeps): Hono {
   app.onError((thrown) => {
     const error = RpcError.from(thrown)
     if (error.code === 'internal') deps.log('error', 'inference failed', { cause: String(error.cause ?? error) })
-    const headers: Record<string, string> = { 'content-type': 'application/json' }
-    if (error.retryAfterMs !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfterMs / 1000))
-    return new Response(JSON.stringify({ error: error.message }), { status: httpStatusOf(error), headers })
+    return toInferenceError(error)
   })
   return app
 }

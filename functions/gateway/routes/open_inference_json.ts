@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { dtypeOfOip, DTYPES } from '../../../shared/wire/dtype.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
@@ -34,7 +34,8 @@ export function readInferRequest(json: unknown): InferRequestBody {
     const [issue] = parsed.error.issues
     throw invalid(`Cannot read the request: at "${issue?.path.join('.')}": ${issue?.message}`)
   }
-  const inputs: Record<string, Tensor> = {}
+  // Without a prototype: `__proto__` is then a name like any other.
+  const inputs: Record<string, Tensor> = Object.create(null)
   for (const { name, shape, datatype, data } of parsed.data.inputs) {
     const dtype = dtypeOfOip(datatype)
     if (!dtype) {

@@ -31,7 +31,9 @@ export function rpc(deps: GatewayDeps): Hono {
     const error = new RpcError('unimplemented', 'Cannot call: the HTTP method must be POST', {
       details: [{ status: 405 }],
     })
-    return toHttpError(error)
+    const response = toHttpError(error)
+    response.headers.set('allow', 'POST')
+    return response
   })
   return app
 }
