@@ -5,12 +5,12 @@ import type { Metrics } from '../../shared/base/metrics.ts'
 import { newId, type Random } from '../../shared/base/random.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { Announcer } from '../../shared/registry/announcer.ts'
-import { issueEnrolToken, verifyEnrolToken } from '../../shared/relay/enrol_token.ts'
+import { issueEnrolToken } from '../../shared/relay/enrol_token.ts'
 import { Hub } from '../../shared/relay/hub.ts'
 import type { Session, WorkerLink } from '../../shared/relay/session.ts'
 import type { Address, Instance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
-import { RpcError } from '../../shared/wire/errors.ts'
+import { admitOnce } from './admit.ts'
 
 export interface InProcessRelayDeps {
   leases: LeaseStore
@@ -38,7 +38,7 @@ export class InProcessRelay {
     this.hub = new Hub({
       ...deps,
       name: this.name,
-      admit: (token) => this.#admit(token),
+      admit: (token) => admitOnce(token, this.name, { ...deps, clock: Date }),
       onPopulated: (populated) => void this.#announce(populated),
     })
     this.#sweep()
@@ -61,14 +61,6 @@ export class InProcessRelay {
     this.#cancelSweep()
     this.hub.close()
     await this.#announce(false)
-  }
-
-  async #admit(token: string): Promise<void> {
-    const { jti, expiresAtMs } = await verifyEnrolToken(this.#deps.secret, this.name, token)
-    const ttlMs = Math.max(1, expiresAtMs - Date.now())
-    if (!await this.#deps.once.claim(`enrol:${jti}`, ttlMs)) {
-      throw new RpcError('unauthenticated', 'Cannot enrol the worker: the enrolment token was used before')
-    }
   }
 
   async #announce(populated: boolean): Promise<void> {
