@@ -19,10 +19,10 @@ export class SqliteFile {
   constructor(path: string, schema: string, mayLose: MayLose) {
     try {
       this.#database = new DatabaseSync(path)
-      // First of all: changing to WAL and making tables wait for other processes too.
+      // First of all: making tables waits for other processes too.
       this.#database.exec(`PRAGMA busy_timeout = ${DEFAULTS.sqliteBusyTimeoutMs}`)
+      useWal(this.#database)
       this.#database.exec(`
-        PRAGMA journal_mode = WAL;
         PRAGMA synchronous = ${mayLose === 'recent' ? 'NORMAL' : 'FULL'};
         ${schema}
       `)
@@ -64,6 +64,21 @@ export class SqliteFile {
       throw new RpcError('unavailable', `Cannot use the store: SQLite must finish, got "${textOf(thrown)}"`, {
         cause: thrown,
       })
+    }
+  }
+}
+
+/**
+ * Of several connections that change a new file to WAL at the same time, all but one fail at once, whatever the busy
+ * time-out: each has a lock the others wait for. Asking for the writer's lock does wait, and then one can try again.
+ */
+function useWal(database: DatabaseSync): void {
+  for (let triesLeft = 100;; triesLeft--) {
+    try {
+      return database.exec('PRAGMA journal_mode = WAL')
+    } catch (thrown) {
+      if (triesLeft === 0) throw thrown
+      database.exec('BEGIN IMMEDIATE; COMMIT')
     }
   }
 }

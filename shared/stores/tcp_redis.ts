@@ -26,7 +26,7 @@ interface Link {
   client: Client
   /** Fulfilled when the first attempt to connect has ended, well or badly. Commands wait for it, but not for later ones. */
   tried: Promise<void>
-  /** Why the link is down, while it is. */
+  /** Why the link last broke. */
   fault?: unknown
 }
 
@@ -137,7 +137,6 @@ class TcpRedis implements RedisCommands {
     })
     const link: Link = { client, tried }
     client.on('error', (fault: unknown) => link.fault = fault)
-    client.on('ready', () => link.fault = undefined)
     // Rejects only when the client is destroyed before it was ready; until then it tries again.
     client.connect().catch(() => {})
     return link

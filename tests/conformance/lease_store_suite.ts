@@ -212,6 +212,19 @@ const expiryCases = {
     await store.renew([instance({ service: 'demo.Brief' })])
     expect(await store.services()).to.deep.equal(['demo.Brief', 'demo.Lasting'])
   },
+  'names a service for as long as one of its leases lasts': async (harness: LeaseHarness) => {
+    const { store, shortTtlMs } = harness
+    await store.renew([instance({ id: 'lasting' })])
+    await store.renew([instance({ id: 'brief', ttlMs: shortTtlMs })])
+    await gone(harness, 'brief')
+    expect(await store.services()).to.deep.equal(['demo.Hello'])
+  },
+  'names no service whose lasting instance left before the brief one expired': async (harness: LeaseHarness) => {
+    const { store, shortTtlMs } = harness
+    await store.renew([instance({ id: 'lasting' }), instance({ id: 'brief', ttlMs: shortTtlMs })])
+    await store.leave('demo.Hello', 'lasting', 'first')
+    await eventually(async () => (await store.services()).length === 0, harness.elapse)
+  },
   'takes an expired instance back with its next beat': async (harness: LeaseHarness) => {
     const { store } = harness
     await seeBriefly(harness, {})
@@ -426,8 +439,8 @@ const loadCases = {
     await elapse(2)
     expect(await store.renew(many)).to.deep.equal([])
     expect(await store.list('demo.Hello', before)).to.deep.equal({ revision: before, unchanged: true })
-    await Promise.all(many.slice(1).map((entry) => store.leave(entry.service, entry.id, entry.incarnation)))
-    expect(await ids(store)).to.deep.equal(['instance-0'])
+    for (const { service, id, incarnation } of many.slice(0, 10)) await store.leave(service, id, incarnation)
+    expect(await ids(store)).to.have.length(990)
   },
   'loses no beat of clients that renew at the same time': async ({ store, other }: LeaseHarness) => {
     const beats = Array.from({ length: 40 }, async (_, i) => {

@@ -26,9 +26,11 @@ afterAll(async () => {
   await Promise.all([server?.close(), cluster?.close()])
 })
 
-const overTcp = () => tcpRedis(server.url)
-const overRest = () => upstashRedis(rest)
-const inCluster = () => tcpRedis(cluster.url)
+// A machine busy with other tests may be slow; slowness itself is tested elsewhere.
+const timeoutMs = 20_000
+const overTcp = () => tcpRedis(server.url, { timeoutMs })
+const overRest = () => upstashRedis({ ...rest, timeoutMs })
+const inCluster = () => tcpRedis(cluster.url, { timeoutMs })
 
 register(leaseStoreSuite('Redis over TCP', () => redisLeaseHarness(server.url, overTcp)))
 register(leaseStoreSuite('Redis over REST', () => redisLeaseHarness(server.url, overRest)))

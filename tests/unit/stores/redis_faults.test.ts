@@ -1,4 +1,5 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
+import { connect, createServer as createTcpServer, type Server as TcpServer, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type LocalRedis, startRedisServer } from '../../../infra/local_redis.ts'
 import type { RedisCommands } from '../../../shared/stores/redis_commands.ts'
@@ -77,6 +78,21 @@ describe('Redis over TCP', () => {
     await eventually(works(redis))
   })
 
+  it('takes a new connection when the one it has goes silent, as behind a lost NAT entry', async () => {
+    const proxy = await startProxy(server.port)
+    const behind = tcpRedis(`redis://127.0.0.1:${proxy.port}`, { timeoutMs: 500 })
+    try {
+      await behind.ping()
+      proxy.silence()
+      expect((await refusal(behind.ping())).message).toContain('got no answer')
+      await behind.ping()
+      expect(proxy.connections()).toBe(2)
+    } finally {
+      await behind.quit()
+      await proxy.close()
+    }
+  })
+
   it('fails the commands in flight when the server dies', async () => {
     await redis.ping()
     await server.kill('SIGSTOP')
@@ -126,6 +142,37 @@ describe('Redis over TCP', () => {
   })
 })
 
+/** Passes bytes both ways, until told to pass none on the connections it has; it leaves them open. */
+async function startProxy(targetPort: number) {
+  const sockets: Socket[] = []
+  let connections = 0
+  const proxy = createTcpServer((near) => {
+    connections++
+    const far = connect(targetPort, '127.0.0.1')
+    for (const [from, to] of [[near, far], [far, near]] as const) {
+      from.on('data', (bytes) => to.write(bytes)).on('error', () => {}).on('close', () => to.destroy())
+      sockets.push(from)
+    }
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  return {
+    port: portOf(proxy),
+    connections: () => connections,
+    silence() {
+      for (const socket of sockets) socket.removeAllListeners('data').pause()
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      await new Promise((resolve) => proxy.close(resolve))
+    },
+  }
+}
+
+function portOf(server: TcpServer): number {
+  const address = server.address()
+  return address && typeof address === 'object' ? address.port : 0
+}
+
 describe('Redis over REST', () => {
   /** What the server does with each request: nothing yet, an answer, or nothing at all. */
   let answer: (response: ServerResponse) => void
@@ -139,17 +186,12 @@ describe('Redis over REST', () => {
       request.resume().on('end', () => answer(response))
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    redis = upstashRedis({ url: `http://127.0.0.1:${port()}`, token: 'the-token', timeoutMs: 300 })
+    redis = upstashRedis({ url: `http://127.0.0.1:${portOf(server)}`, token: 'the-token', timeoutMs: 300 })
   })
   afterAll(async () => {
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
   })
-
-  function port(): number {
-    const address = server.address()
-    return address && typeof address === 'object' ? address.port : 0
-  }
 
   const say = (status: number, body: string) => (response: ServerResponse) => {
     response.writeHead(status, { 'content-type': 'application/json' }).end(body)

@@ -5,7 +5,7 @@ import type { LeaseStore } from '../../../shared/stores/lease_store.ts'
 import type { RedisCommands } from '../../../shared/stores/redis_commands.ts'
 import { redisLeases } from '../../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../../shared/stores/tcp_redis.ts'
-import { realTime } from '../../conformance/expectations.ts'
+import { eventually, realTime } from '../../conformance/expectations.ts'
 import { redisCommand } from '../../conformance/redis_command.ts'
 import { instance } from './instances.ts'
 
@@ -21,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => server?.close())
 
 beforeEach(async () => {
-  redis = tcpRedis(server.url)
+  redis = tcpRedis(server.url, { timeoutMs: 20_000 })
   await command('FLUSHALL')
   roundTrips = []
   const counting: RedisCommands = {
@@ -125,6 +125,43 @@ describe('leases in Redis', () => {
     await store.renew([instance({ id: 'kept' })])
     expect(await command('HKEYS', key('lives'))).toEqual(['kept'])
     expect(await command('ZCARD', key('forgets'))).toBe(0)
+  })
+
+  it('keeps lives in mind while an instance lives, and for the memory of lives after', async () => {
+    await store.renew([instance({ incarnation: 'first', ttlMs: 1 })])
+    await eventually(async () => (await ids()).length === 0)
+    const [seconds] = await command('TIME') as string[]
+    const forgetAtMs = Number(await command('ZSCORE', key('forgets'), 'a'))
+    expect(Math.abs(forgetAtMs - Number(seconds) * 1000 - DEFAULTS.lifeMemoryMs)).toBeLessThan(60_000)
+    await store.renew([instance({ incarnation: 'second' })])
+    expect(await command('ZCARD', key('forgets'))).toBe(0)
+  })
+
+  it('drops expired leases when others are renewed: a service that no one reads stays bounded', async () => {
+    await store.renew([instance({ id: 'gone', ttlMs: 1 })])
+    await realTime(5)
+    await store.renew([instance({ id: 'a' })])
+    expect(await command('HKEYS', key('instances'))).toEqual(['a'])
+    expect(await command('ZRANGE', key('expiries'), '0', '-1')).toEqual(['a'])
+  })
+
+  it('drops names of services whose leases are all over', async () => {
+    await store.renew([instance({ service: 'demo.Gone', ttlMs: 1 }), instance()])
+    await realTime(5)
+    expect(await store.services()).toEqual(['demo.Hello'])
+    expect(await command('ZRANGE', 'shoal:leases:services', '0', '-1')).toEqual(['demo.Hello'])
+  })
+
+  it('does not give out again the revision of a change that a failover lost', async () => {
+    const kinds = ['instances', 'expiries', 'revision', 'lives']
+    await store.renew([instance()])
+    for (const kind of kinds) await command('COPY', key(kind), `replica:${kind}`)
+    await store.renew([instance({ weight: 2 })])
+    const lost = await store.list('demo.Hello')
+    for (const kind of kinds) await command('RENAME', `replica:${kind}`, key(kind))
+    await realTime(5)
+    await store.renew([instance({ weight: 3 })])
+    expect(await store.list('demo.Hello', lost.revision)).toMatchObject({ instances: [{ weight: 3 }] })
   })
 
   it('says that Redis refused, and what it said', async () => {
