@@ -32,6 +32,8 @@ export const DEFAULTS = {
   sqliteBusyTimeoutMs: 5_000,
   /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
   registryRefreshMs: 1_000,
+  /** How soon it is refreshed again after an instance failed to answer, or the store did. */
+  registryMinRefreshMs: 100,
   /** How old it may be before a call waits for the refresh, and how long it waits at most. */
   registryMaxStaleMs: 15_000,
   registryWaitMs: 250,
@@ -39,6 +41,10 @@ export const DEFAULTS = {
   manifestCacheMs: 10_000,
   /** How long a model is remembered as missing, or a blob store as out of reach: pushes elsewhere show soon. */
   missingManifestCacheMs: 1_000,
+  /** How soon a refused key makes the ring read its source again: a new key works soon, a flood of bad ones costs little. */
+  keyReloadMs: 1_000,
+  /** How long keys are believed without reading their source again: a key that was removed stops working by then. */
+  keyRefreshMs: 10_000,
   /** An enrolment token's life: long enough to open a socket, too short to share. */
   enrolTokenMs: 300_000,
   /** A socket that has not said a valid hello by then is closed. */
@@ -56,8 +62,18 @@ export const DEFAULTS = {
   peakEwmaDecayMs: 10_000,
   /** One run of a model longer than this means a hung device. The first run compiles shaders, hence the margin. */
   runTimeoutMs: 60_000,
+  /** Fetching a model of the largest size over a slow line. */
+  modelLoadTimeoutMs: 600_000,
+  /** From asking for an enrolment token to the relay's welcome: a server that hangs is given up. */
+  joinTimeoutMs: 15_000,
   /** From spawning an engine's thread to its first answer: it may fetch 16 MiB of runtime over a slow line. */
   engineStartTimeoutMs: 300_000,
+  /** What a caller is told to wait where nothing better is known, and the most it is told. */
+  retryAfterMs: 1_000,
+  retryAfterCapMs: 60_000,
+  /** A worker that cannot work is left alone for base · 2^n, at most the cap: an engine restarts within a few seconds. */
+  workerRestBaseMs: 500,
+  workerRestCapMs: 2_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   port: 8787,

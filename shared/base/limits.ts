@@ -5,14 +5,26 @@ const MiB = 1024 * KiB
 export const LIMITS = {
   /** Nesting of a message. Twice the deepest contract we ship; a decoder recurses once per level. */
   maxDepth: 32,
-  /** Values in one msgpack message, tensors' contents not counted (they are one `bin`). A node costs about 50 bytes. */
+  /** Values in one msgpack message, tensors' contents not counted (they are one `bin`); in JSON, objects, arrays and
+   * members. A node costs about 50 bytes. */
   maxNodes: 100_000,
   /** Bytes of one frame on a socket. Durable Objects receive at most 32 MiB; small frames let pings get through. */
   maxFrameBytes: 1 * MiB,
-  /** Bytes of a frame's header. It carries names, shapes and metadata, never data. */
-  maxHeaderBytes: 256 * KiB,
+  /** Bytes of a frame's header. It carries names, shapes and metadata, never data. Fewer than maxNodes, so that a header
+   * that fits cannot hold too many values; a worker's hello, the longest we send, has 70 KB. */
+  maxHeaderBytes: 96 * KiB,
   /** Bytes of one call's body, request or response. A Worker has 128 MB, and a body may be held twice while translated. */
   maxMessageBytes: 32 * MiB,
+  /** Frames of which one socket has brought some fragments and not the last. Our sender has one under way at a time. */
+  maxUnfinishedFrames: 16,
+  /** Bytes of all their fragments: two bodies of the largest size. Half of a Durable Object's memory. */
+  maxUnfinishedBytes: 64 * MiB,
+  /** Bytes of chunks that a stream may send ahead of its reader. One more chunk may overdraw them. */
+  streamWindowBytes: 1 * MiB,
+  /** Problems listed in one error: a caller mends the first few and tries again. */
+  maxErrorDetails: 16,
+  /** Characters of an error's message as it travels. */
+  maxErrorLength: 2_000,
   /** Bytes of one HTTP request body on RPC and inference routes: a message as JSON text is a few times its binary size. */
   maxJsonBytes: 64 * MiB,
   /** Bytes of a management request (registration, enrolment): a few strings. */
@@ -33,6 +45,10 @@ export const LIMITS = {
   maxQueuedCalls: 2048,
   /** Bytes waiting in one model's queue. A quarter of a Durable Object's memory. */
   maxQueuedBytes: 32 * MiB,
+  /** Bytes waiting in all queues of a pool: half of a Durable Object's memory, and room for two models at their most. */
+  maxPoolBytes: 64 * MiB,
+  /** Models that a worker says it has loaded, and that a pool remembers of it: 66 KB of hashes in its hello. */
+  maxLoadedModels: 1000,
   /** Workers on one relay. A Durable Object serves about 1,000 messages a second. */
   maxWorkersPerRelay: 1024,
   /** Bytes a hibernating socket may carry (Cloudflare's bound on an attachment). */
@@ -46,6 +62,8 @@ export const LIMITS = {
   maxManifestBytes: 256 * KiB,
   /** Models whose manifests a catalog keeps at hand: a few kilobytes each, and callers may ask for any name. */
   maxCachedManifests: 1024,
+  /** Services whose instances a caller's table holds: callers may ask for any name, and most that exist are few. */
+  maxCachedServices: 1024,
   /** Longest lease: an hour. What died must not stay listed for longer, whatever it asked for. */
   maxLeaseMs: 3_600_000,
   /** Instances in one renewal. At the usual 300 bytes each they fit Upstash's 1 MB request; the script runs a few ms. */
@@ -60,6 +78,8 @@ export const LIMITS = {
   maxOnceMs: 86_400_000,
   /** Failed runs whose memory ONNX Runtime did not free, before its thread is replaced. Each may hold a body's worth. */
   maxRunsNotUnwound: 32,
+  /** Models that a tab keeps in its browser's storage, the oldest dropped first: 3 GiB if all are of the largest size. */
+  maxStoredModels: 32,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

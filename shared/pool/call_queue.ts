@@ -1,96 +1,122 @@
-import type { ModelRef } from '../contracts/pool.ts'
-import type { RpcError } from '../wire/errors.ts'
-import type { Tensor } from '../wire/tensor.ts'
+import { LIMITS } from '../base/limits.ts'
+import type { PoolCall, Priority } from './pool_call.ts'
 
-export type Priority = 'high' | 'normal'
+/** A frame's header also names the service, the method, the deadline and the trace. */
+const ENVELOPE_BYTES = 2048
 
-export interface PoolResult {
-  outputs: Record<string, Tensor>
-  worker: { id: string; name: string; device: string }
-  /** Milliseconds in the queue, on the worker's socket, and the worker's own account. */
-  timings: { queueMs: number; workerMs: number; loadMs: number; waitMs: number; runMs: number; batch: number }
-}
-
-/** A call in the pool, from submission to its one answer. */
-export interface PoolCall {
-  readonly model: ModelRef
-  readonly inputs: Record<string, Tensor>
-  readonly priority: Priority
-  readonly signal: AbortSignal
-  readonly bytes: number
-  /** Samples along axis 0, if calls of its kind may be joined. */
-  readonly rows: number
-  /** Calls with equal keys may share a run. Undefined: this one runs alone. */
-  batchKey: string | undefined
-  readonly submittedAtMs: number
-  /** Workers that took the call and vanished. */
-  lost: number
-  resolve(result: PoolResult): void
-  reject(error: RpcError): void
-}
-
-/** Calls that wait for one model: first come first served within each of two priorities, bounded by count and bytes. */
+/** Calls that wait for one model: first come first served within each of two priorities. */
 export class CallQueue {
-  readonly #lanes: Record<Priority, PoolCall[]> = { high: [], normal: [] }
-  #bytes = 0
+  readonly #lanes: Record<Priority, Lane> = { high: new Lane(), normal: new Lane() }
 
   get length(): number {
-    return this.#lanes.high.length + this.#lanes.normal.length
+    return this.#lanes.high.calls.length + this.#lanes.normal.calls.length
   }
 
+  /** Bytes of the waiting calls' tensors. */
   get bytes(): number {
-    return this.#bytes
+    return this.#lanes.high.bytes + this.#lanes.normal.bytes
   }
 
   push(call: PoolCall): void {
-    this.#lanes[call.priority].push(call)
-    this.#bytes += call.bytes
+    const lane = this.#lanes[call.priority]
+    lane.calls.push(call)
+    lane.count(call, 1)
   }
 
   /** Puts calls back at the front, in their order: they have waited longest. */
   putBack(calls: readonly PoolCall[]): void {
     for (const call of calls.toReversed()) {
-      this.#lanes[call.priority].unshift(call)
-      this.#bytes += call.bytes
+      const lane = this.#lanes[call.priority]
+      lane.calls.unshift(call)
+      lane.count(call, 1)
     }
   }
 
   /** Removes one call wherever it stands. Answers whether it was there. */
   remove(call: PoolCall): boolean {
     const lane = this.#lanes[call.priority]
-    const index = lane.indexOf(call)
+    const index = lane.calls.indexOf(call)
     if (index < 0) return false
-    lane.splice(index, 1)
-    this.#bytes -= call.bytes
+    lane.calls.splice(index, 1)
+    lane.count(call, -1)
     return true
   }
 
   peek(): PoolCall | undefined {
-    return this.#lanes.high[0] ?? this.#lanes.normal[0]
+    return this.#lanes.high.calls[0] ?? this.#lanes.normal.calls[0]
   }
 
-  /** Takes the first call and those behind it that may share its run, up to `maxRows` samples together. */
-  takeBatch(maxRows: number): PoolCall[] {
+  /** Runs that start before a new call of this priority: an estimate, as if all calls that may be joined were alike. */
+  runsAhead(priority: Priority): number {
+    const { high, normal } = this.#lanes
+    const both = priority === 'normal'
+    if (!this.peek()?.model.batchable) return high.calls.length + (both ? normal.calls.length : 0)
+    return Math.ceil((high.rows + (both ? normal.rows : 0)) / LIMITS.maxBatch)
+  }
+
+  /**
+   * Takes the first call and those behind it that may share its run: LIMITS.maxBatch rows at most, and no more than one
+   * frame to the worker can hold. A first call that exceeds these by itself runs by itself.
+   */
+  take(): PoolCall[] {
     const first = this.peek()
     if (!first) return []
+    if (this.length === 1 || first.batchKey === undefined) {
+      this.remove(first)
+      return [first]
+    }
     const batch: PoolCall[] = []
-    let rows = 0
+    const room = {
+      rows: LIMITS.maxBatch,
+      bytes: LIMITS.maxMessageBytes,
+      headerBytes: LIMITS.maxHeaderBytes - ENVELOPE_BYTES,
+    }
     for (const lane of [this.#lanes.high, this.#lanes.normal]) {
-      for (let i = 0; i < lane.length;) {
-        const call = lane[i]
-        const joins = call &&
-          (call === first ||
-            (call.batchKey !== undefined && call.batchKey === first.batchKey && rows + call.rows <= maxRows))
-        if (call && joins) {
-          batch.push(call)
-          rows += call.rows
-          this.#bytes -= call.bytes
-          lane.splice(i, 1)
-          if (first.batchKey === undefined) return batch
-        } else i++
-        if (rows >= maxRows) return batch
-      }
+      lane.takeIf((call) => {
+        if (room.rows <= 0) return 'stop'
+        const fits = call.rows <= room.rows && call.bytes <= room.bytes && call.headerBytes <= room.headerBytes
+        if (call !== first && !(fits && call.batchKey === first.batchKey)) return 'leave'
+        batch.push(call)
+        room.rows -= call.rows
+        room.bytes -= call.bytes
+        room.headerBytes -= call.headerBytes
+        return 'take'
+      })
     }
     return batch
+  }
+
+  /** Empties the queue. */
+  takeAll(): PoolCall[] {
+    const all = [...this.#lanes.high.calls, ...this.#lanes.normal.calls]
+    this.#lanes.high = new Lane()
+    this.#lanes.normal = new Lane()
+    return all
+  }
+}
+
+class Lane {
+  readonly calls: PoolCall[] = []
+  rows = 0
+  bytes = 0
+
+  count(call: PoolCall, sign: 1 | -1): void {
+    this.rows += sign * call.rows
+    this.bytes += sign * call.bytes
+  }
+
+  /** Goes through the calls from the front, once, and closes the gaps. */
+  takeIf(judge: (call: PoolCall) => 'take' | 'leave' | 'stop'): void {
+    let kept = 0
+    let seen = 0
+    for (; seen < this.calls.length; seen++) {
+      const call = this.calls[seen]
+      if (!call) continue
+      const verdict = judge(call)
+      if (verdict === 'stop') break
+      if (verdict === 'take') this.count(call, -1)
+      else this.calls[kept++] = call
+    }
+    this.calls.splice(kept, seen - kept)
   }
 }

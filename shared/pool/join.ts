@@ -1,69 +1,108 @@
 import { concat } from '../base/bytes.ts'
+import { DTYPES } from '../wire/dtype.ts'
 import { RpcError } from '../wire/errors.ts'
 import { product, Tensor } from '../wire/tensor.ts'
-import { DTYPES } from '../wire/dtype.ts'
 import { rowsOf } from './batch_key.ts'
 
-type Inputs = Record<string, Tensor>
+type Tensors = Record<string, Tensor>
 
 /**
  * Joins calls along axis 0 into the inputs of one run, padded with zeros to the next power of two: a GPU compiles
- * shaders per shape, so a few sizes stay warm where every size would not.
+ * shaders per shape, so a few sizes stay warm where every size would not. A single call stays as it is.
  * @param calls inputs of equal names, dtypes and inner dimensions
  * @returns the joined inputs, and how many rows each call gave
+ * @throws RpcError `invalid_argument` if the calls do not go together
  */
-export function joinCalls(calls: readonly { inputs: Inputs }[]): { inputs: Inputs; rows: number[] } {
+export function joinCalls(calls: readonly { inputs: Tensors }[]): { inputs: Tensors; rows: number[] } {
   const [first] = calls
   if (!first) throw new RpcError('internal', 'Cannot join calls: there must be at least one')
   const rows = calls.map(({ inputs }) => rowsOf(inputs))
   if (calls.length === 1) return { inputs: first.inputs, rows }
-  const total = rows.reduce((sum, count) => sum + count, 0)
-  const padded = 2 ** Math.ceil(Math.log2(total))
-  const joined: Inputs = {}
-  for (const [name, tensor] of Object.entries(first.inputs)) {
-    const parts = calls.map(({ inputs }) => inputs[name]?.bytes ?? missing(name))
-    const inner = tensor.shape.slice(1)
-    if (tensor.dtype !== 'string') {
-      parts.push(new Uint8Array((padded - total) * product(inner) * DTYPES[tensor.dtype].bytes))
-    } // A string tensor's padding is as many empty strings, each a length of four zero bytes.
-    else parts.push(new Uint8Array((padded - total) * product(inner) * 4))
-    joined[name] = new Tensor(tensor.dtype, [padded, ...inner], concat(parts))
+  const total = sum(rows)
+  const padded = paddedRows(total)
+  const names = Object.keys(first.inputs)
+  const joined: Tensors = {}
+  for (const name of names) {
+    const parts = calls.map(({ inputs }, i) => partOf(inputs, name, first.inputs[name], rows[i] ?? 0))
+    const { dtype, shape } = first.inputs[name] ?? refuse(name)
+    const inner = shape.slice(1)
+    // A string tensor's padding is as many empty strings, each a length of four zero bytes.
+    const elementBytes = dtype === 'string' ? 4 : DTYPES[dtype].bytes
+    parts.push(new Uint8Array((padded - total) * product(inner) * elementBytes))
+    joined[name] = new Tensor(dtype, [padded, ...inner], concat(parts))
   }
+  const extra = calls.find(({ inputs }) => Object.keys(inputs).length !== names.length)
+  if (extra) refuse(Object.keys(extra.inputs).find((name) => !names.includes(name)) ?? '')
   return { inputs: joined, rows }
 }
 
-/** Cuts the outputs of a joined run into one set per call; the data are views of the run's outputs. */
-export function cutCalls(outputs: Inputs, rows: readonly number[]): { outputs: Inputs }[] {
+/**
+ * Cuts the outputs of a joined run into one set per call; the data are views of the run's outputs.
+ * @throws RpcError `failed_precondition` if an output has not one row for each of the run's
+ */
+export function cutCalls(outputs: Tensors, rows: readonly number[]): { outputs: Tensors }[] {
   if (rows.length === 1) return [{ outputs }]
-  const cut = rows.map((): { outputs: Inputs } => ({ outputs: {} }))
+  const padded = paddedRows(sum(rows))
+  const cut = rows.map((): { outputs: Tensors } => ({ outputs: {} }))
   for (const [name, tensor] of Object.entries(outputs)) {
-    if (tensor.dtype === 'string') cutStrings(name, tensor, rows, cut)
-    else {
-      const rowBytes = tensor.bytes.byteLength / (tensor.shape[0] || 1)
-      let offset = 0
-      for (const [i, count] of rows.entries()) {
-        const part = tensor.bytes.subarray(offset, offset + count * rowBytes)
-        const target = cut[i]
-        if (target) target.outputs[name] = new Tensor(tensor.dtype, [count, ...tensor.shape.slice(1)], part)
-        offset += count * rowBytes
+    if (tensor.shape[0] !== padded) {
+      throw new RpcError(
+        'failed_precondition',
+        `Cannot cut output "${name}": axis 0 of a batch of ${padded} must have as many rows, got shape [${tensor.shape}]`,
+      )
+    }
+    const inner = tensor.shape.slice(1)
+    const rowEnds = tensor.dtype === 'string' ? stringRowEnds(tensor.bytes, product(inner)) : undefined
+    const rowBytes = tensor.bytes.byteLength / (padded || 1)
+    let row = 0
+    let offset = 0
+    for (const [i, count] of rows.entries()) {
+      row += count
+      const end = rowEnds ? rowEnds[row] ?? 0 : row * rowBytes
+      const target = cut[i]
+      if (target) {
+        target.outputs[name] = new Tensor(tensor.dtype, [count, ...inner], tensor.bytes.subarray(offset, end))
       }
+      offset = end
     }
   }
   return cut
 }
 
-function cutStrings(name: string, tensor: Tensor, rows: readonly number[], cut: { outputs: Inputs }[]): void {
-  const values = tensor.data as string[]
-  const perRow = product(tensor.shape.slice(1))
-  let row = 0
-  for (const [i, count] of rows.entries()) {
-    const part = values.slice(row * perRow, (row + count) * perRow)
-    const target = cut[i]
-    if (target) target.outputs[name] = Tensor.from('string', [count, ...tensor.shape.slice(1)], part)
-    row += count
-  }
+/** The next power of two: few enough sizes to keep warm. */
+function paddedRows(rows: number): number {
+  let padded = 1
+  while (padded < rows) padded *= 2
+  return padded
 }
 
-function missing(name: string): never {
-  throw new RpcError('invalid_argument', `Cannot join calls: input "${name}" is missing in one of them`)
+function partOf(inputs: Tensors, name: string, like: Tensor | undefined, rows: number): Uint8Array {
+  const tensor = inputs[name]
+  const isAlike = tensor && like && tensor.dtype === like.dtype && tensor.shape.length === like.shape.length &&
+    tensor.shape.length > 0 && tensor.shape[0] === rows &&
+    tensor.shape.every((size, axis) => axis === 0 || size === like.shape[axis])
+  return isAlike ? tensor.bytes : refuse(name)
+}
+
+/** Where each row of a string tensor ends, the bytes before row 0 first: found from the lengths, without decoding. */
+function stringRowEnds(bytes: Uint8Array, perRow: number): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const ends = [0]
+  let offset = 0
+  for (let found = 1; offset < bytes.byteLength; found++) {
+    offset += 4 + view.getUint32(offset, true)
+    if (found % perRow === 0) ends.push(offset)
+  }
+  return ends
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
+function refuse(name: string): never {
+  throw new RpcError(
+    'invalid_argument',
+    `Cannot join calls: input "${name}" must have the same dtype and inner sizes in each of them`,
+  )
 }

@@ -1,142 +1,158 @@
 import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
+import { jitter, type Random } from '../base/random.ts'
 import type { ModelRef } from '../contracts/pool.ts'
 import { abortError } from '../rpc/deadline.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { Tensor } from '../wire/tensor.ts'
-import { batchKeyOf, rowsOf } from './batch_key.ts'
-import { CallQueue, type PoolCall, type PoolResult, type Priority } from './call_queue.ts'
+import { CallQueue } from './call_queue.ts'
+import { DrainMeter } from './drain_meter.ts'
+import { before, PoolCall, type PoolRequest, type PoolResult } from './pool_call.ts'
+import { type PoolWorker, type Run, Seat, SeatBook, type WorkerReply } from './seat.ts'
 
-/** A worker as the pool sees it: over a relay's socket, or an engine in the same process. */
-export interface PoolWorker {
-  readonly id: string
-  readonly name: string
-  readonly device: string
-  /** Runs calls of one model, in order. Rejects with `unavailable` if the worker is lost. */
-  run(model: ModelRef, calls: readonly { inputs: Record<string, Tensor> }[], signal: AbortSignal): Promise<WorkerReply>
-}
-
-export interface WorkerReply {
-  calls: readonly { outputs: Record<string, Tensor> }[]
-  timings: { loadMs: number; waitMs: number; runMs: number }
-}
-
-interface Seat {
-  worker: PoolWorker
-  /** Models known to be loaded, by hash. */
-  models: Set<string>
-  /** Runs sent and not yet answered: one computes, one waits on the wire. */
-  inFlight: number
-  draining: boolean
-  served: number
-  onIdle: (() => void)[]
-}
+export type { PoolRequest, PoolResult, Priority } from './pool_call.ts'
+export type { PoolWorker, WorkerReply } from './seat.ts'
 
 export interface PoolDeps {
   clock: Clock
   metrics: Metrics
+  /** Spreads retries in time. Math.random by default. */
+  random?: Random
 }
 
-export interface PoolRequest {
-  model: ModelRef
-  inputs: Record<string, Tensor>
-  priority: Priority
-  signal: AbortSignal
-}
-
-/** One run computes while the next one's bytes are already there: a device never waits for the wire. */
-const RUNS_PER_WORKER = 2
 /** A call that took this many workers with it is not tried on another. */
 const MAX_LOST = 3
+/** The part of a call's time that it may spend waiting: the rest is for the run, and for what the estimate is off. */
+const MAX_WAIT_SHARE = 0.5
 
 /**
  * One queue per model, bound late to whichever worker is free. Calls that wait are joined into one run; a call whose
  * worker vanishes goes to another. Ref: NVIDIA Triton's dynamic batcher, with no artificial delay.
+ *
+ * A worker that computes is sent one more run, so that its device never waits for the wire, but only while every
+ * worker computes, and that run is not bound to it: a worker that goes idle, or proves faster by answering a run sent
+ * later, takes it over unless something older is queued. So no call waits behind a slow worker while another is idle.
  */
 export class Pool {
   readonly #deps: PoolDeps
+  readonly #random: Random
   readonly #queues = new Map<string, CallQueue>()
-  readonly #seats = new Map<string, Seat>()
+  readonly #seats = new SeatBook()
+  readonly #drain: DrainMeter
+  #queuedBytes = 0
+  #calls = 0
+  #runs = 0
+  #splits = 0
 
   constructor(deps: PoolDeps) {
     this.#deps = deps
+    this.#random = deps.random ?? Math.random
+    this.#drain = new DrainMeter(deps.clock)
     deps.metrics.gauge('shoal_pool_queued_calls', () => this.queued)
     deps.metrics.gauge('shoal_pool_workers', () => this.#seats.size)
   }
 
+  /** Calls that wait for a worker. */
   get queued(): number {
     let total = 0
     for (const queue of this.#queues.values()) total += queue.length
     return total
   }
 
+  /** Models with calls waiting. */
+  get models(): number {
+    return this.#queues.size
+  }
+
+  /** Workers, those that are leaving included. */
   get size(): number {
     return this.#seats.size
   }
 
+  /** Workers that take calls. */
+  get usable(): number {
+    return this.#seats.usable
+  }
+
+  /** @param models hashes of those it has loaded */
   add(worker: PoolWorker, models: Iterable<string> = []): void {
-    this.#seats.set(worker.id, { worker, models: new Set(models), inFlight: 0, draining: false, served: 0, onIdle: [] })
+    this.#seats.add(new Seat(worker, models))
     this.#dispatch()
   }
 
   /** Forgets a worker. Its runs reject by themselves, and their calls go to others. */
   remove(id: string): void {
-    this.#seats.delete(id)
-    if (this.#usable().length === 0) this.#failWaiting()
+    this.#seats.remove(id)
+    if (this.#seats.usable === 0) this.#failWaiting()
   }
 
   /** Gives a worker nothing more; resolves when its last run is answered. */
   drain(id: string): Promise<void> {
     const seat = this.#seats.get(id)
     if (!seat) return Promise.resolve()
-    seat.draining = true
-    if (this.#usable().length === 0) this.#failWaiting()
-    return seat.inFlight === 0 ? Promise.resolve() : new Promise((resolve) => seat.onIdle.push(resolve))
+    this.#seats.drain(seat)
+    if (this.#seats.usable === 0) this.#failWaiting()
+    return seat.idle()
   }
 
   describe(id: string): { inFlight: number; served: number; draining: boolean; models: string[] } | undefined {
     const seat = this.#seats.get(id)
-    return seat && { inFlight: seat.inFlight, served: seat.served, draining: seat.draining, models: [...seat.models] }
+    return seat &&
+      { inFlight: seat.runs.length, served: seat.served, draining: seat.draining, models: [...seat.models] }
   }
 
   /**
    * Runs one call on some worker.
-   * @throws RpcError `resource_exhausted` when the model's queue is full, `unavailable` when there is no worker,
-   * `deadline_exceeded` or `canceled` as the signal says, or what the worker answered
+   * @throws RpcError `resource_exhausted` when the model's queue is full or the call would wait too long in it,
+   * `unavailable` when there is no worker, `deadline_exceeded` or `canceled` as the signal says, or what the worker
+   * answered
    */
   run(request: PoolRequest): Promise<PoolResult> {
+    if (request.signal.aborted) return Promise.reject(abortError(request.signal.reason))
+    if (this.#seats.usable === 0) return Promise.reject(noWorkers(false))
     return new Promise((resolve, reject) => {
-      if (request.signal.aborted) return reject(abortError(request.signal.reason))
-      if (this.#usable().length === 0) return reject(noWorkers())
-      const queue = this.#queueOf(request.model)
-      const bytes = bytesOf(request.inputs)
-      if (queue.length >= LIMITS.maxQueuedCalls || queue.bytes + bytes > LIMITS.maxQueuedBytes) {
-        this.#deps.metrics.count('shoal_pool_calls_shed_total')
-        return reject(
-          new RpcError(
-            'resource_exhausted',
-            `Cannot queue the call: ${queue.length} calls wait for this model already`,
-            { retryAfterMs: 1000, neverSent: true },
-          ),
-        )
-      }
-      const onAbort = () => this.#onAbort(call)
-      const settle = () => request.signal.removeEventListener('abort', onAbort)
-      const call: PoolCall = {
-        ...request,
-        bytes,
-        rows: rowsOf(request.inputs),
-        batchKey: request.model.batchable ? batchKeyOf(request.inputs) : undefined,
-        submittedAtMs: this.#deps.clock.now(),
-        lost: 0,
-        resolve: (result) => (settle(), resolve(result)),
-        reject: (error) => (settle(), reject(error)),
-      }
-      request.signal.addEventListener('abort', onAbort, { once: true })
-      queue.push(call)
+      const at = { sequence: this.#calls++, nowMs: this.#deps.clock.now() }
+      const call = new PoolCall(request, at, resolve, reject, this.#onGone)
+      const refused = this.#refuse(call, request.timeoutMs)
+      if (refused) return call.reject(refused)
+      this.#queueOf(call.model).push(call)
+      this.#queuedBytes += call.bytes
       this.#dispatch()
     })
+  }
+
+  /** Why a call cannot be queued. Where nothing waits, it always can. */
+  #refuse(call: PoolCall, timeoutMs = Infinity): RpcError | undefined {
+    if (this.#queues.size === 0) return undefined
+    const { length = 0, bytes = 0 } = this.#queues.get(call.model.sha256) ?? {}
+    if (length >= LIMITS.maxQueuedCalls) {
+      return this.#overflow('count', `${length} calls wait for this model already`, call)
+    }
+    if (bytes + call.bytes > LIMITS.maxQueuedBytes || this.#queuedBytes + call.bytes > LIMITS.maxPoolBytes) {
+      const waiting = `calls of ${bytes} bytes wait for this model and of ${this.#queuedBytes} bytes for all`
+      return this.#overflow('bytes', waiting, call)
+    }
+    const waitMs = this.#waitMs(call)
+    if (waitMs === undefined || waitMs <= timeoutMs * MAX_WAIT_SHARE) return undefined
+    return this.#overflow('deadline', `it would wait about ${Math.round(waitMs)} of its ${timeoutMs} ms`, call)
+  }
+
+  #overflow(reason: 'count' | 'bytes' | 'deadline', why: string, call: PoolCall): RpcError {
+    this.#deps.metrics.count('shoal_pool_calls_shed_total', { reason })
+    const waitMs = this.#waitMs(call) ?? DEFAULTS.retryAfterMs
+    const retryAfterMs = Math.min(
+      DEFAULTS.retryAfterCapMs,
+      Math.max(1, Math.round(jitter(waitMs, DEFAULTS.beatJitter, this.#random))),
+    )
+    return new RpcError('resource_exhausted', `Cannot queue the call: ${why}`, { retryAfterMs, neverSent: true })
+  }
+
+  /** How long a new call would wait: workers take the oldest call of any model, so all queues count. */
+  #waitMs(call: PoolCall): number | undefined {
+    let runs = 0
+    for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority)
+    return this.#drain.estimateMs(runs)
   }
 
   #queueOf(model: ModelRef): CallQueue {
@@ -145,144 +161,195 @@ export class Pool {
     return queue
   }
 
-  #usable(): Seat[] {
-    return [...this.#seats.values()].filter((seat) => !seat.draining)
+  /** Notes that calls have left a queue. */
+  #left(calls: readonly PoolCall[], queue: CallQueue): void {
+    for (const call of calls) this.#queuedBytes -= call.bytes
+    const sha256 = calls[0]?.model.sha256
+    if (queue.length === 0 && sha256 !== undefined) this.#queues.delete(sha256)
   }
 
-  /** A caller has gone: a waiting call leaves its queue at once, a running one is dropped when all of its run have gone. */
-  #onAbort(call: PoolCall): void {
-    const queued = this.#queueOf(call.model).remove(call)
-    this.#deps.metrics.count('shoal_pool_calls_dropped_total', { state: queued ? 'queued' : 'running' })
-    call.reject(abortError(call.signal.reason))
+  #putBack(calls: readonly PoolCall[]): void {
+    const [first] = calls
+    if (!first) return
+    for (const call of calls) {
+      call.run = undefined
+      this.#queuedBytes += call.bytes
+    }
+    this.#queueOf(first.model).putBack(calls)
+  }
+
+  /** A caller has gone: a waiting call leaves its queue at once, a run is cancelled when all of its callers have gone. */
+  readonly #onGone = (call: PoolCall): void => {
+    const { run } = call
+    this.#deps.metrics.count('shoal_pool_calls_dropped_total', { state: run ? 'running' : 'queued' })
+    if (run) {
+      if (--run.live === 0) run.cancel.abort(call.signal.reason)
+      return
+    }
+    const queue = this.#queues.get(call.model.sha256)
+    if (queue?.remove(call)) this.#left([call], queue)
+    this.#drain.backlog = this.#queues.size > 0
   }
 
   #dispatch(): void {
-    for (;;) {
-      const next = this.#next()
-      if (!next) return
+    for (let next = this.#next(); next; next = this.#next()) {
       const { queue, seat } = next
-      const batch = queue.takeBatch(LIMITS.maxBatch)
-      if (batch.length === 0) return
-      void this.#runOn(seat, batch)
+      const calls = queue.take()
+      this.#left(calls, queue)
+      this.#drain.started()
+      void this.#start(seat, calls)
     }
+    this.#drain.backlog = this.#queues.size > 0
   }
 
-  /** The call that has waited longest, with the best worker for it: idle before busy, model loaded before not. */
+  /** The call that has waited longest, with the best seat for it. */
   #next(): { queue: CallQueue; seat: Seat } | undefined {
-    let oldest: { queue: CallQueue; head: PoolCall } | undefined
-    for (const [model, queue] of this.#queues) {
-      const head = queue.peek()
-      if (!head) this.#queues.delete(model)
-      else if (!oldest || before(head, oldest.head)) oldest = { queue, head }
+    for (;;) {
+      if (!this.#seats.best(undefined)) return undefined
+      const oldest = this.#oldest()
+      const seat = this.#seats.best(oldest?.head.model.sha256)
+      if (!seat) return undefined
+      const overdue = this.#seats.overdue(seat)
+      const [first] = overdue?.calls ?? []
+      if (!overdue || !first || (oldest && before(oldest.head, first))) {
+        return oldest && { queue: oldest.queue, seat }
+      }
+      this.#takeBack(overdue)
     }
-    if (!oldest) return undefined
-    let best: Seat | undefined
-    let bestCost = Infinity
-    for (const seat of this.#seats.values()) {
-      if (seat.draining || seat.inFlight >= RUNS_PER_WORKER) continue
-      const cost = seat.inFlight * 2 + (seat.models.has(oldest.head.model.sha256) ? 0 : 1)
-      if (cost < bestCost) [best, bestCost] = [seat, cost]
-    }
-    return best && { queue: oldest.queue, seat: best }
   }
 
-  async #runOn(seat: Seat, batch: PoolCall[]): Promise<void> {
-    const [first] = batch
+  #oldest(): { queue: CallQueue; head: PoolCall } | undefined {
+    let oldest: { queue: CallQueue; head: PoolCall } | undefined
+    for (const queue of this.#queues.values()) {
+      const head = queue.peek()
+      if (head && (!oldest || before(head, oldest.head))) oldest = { queue, head }
+    }
+    return oldest
+  }
+
+  /** Takes a run back from a worker that has not begun it. */
+  #takeBack(run: Run): void {
+    this.#deps.metrics.count('shoal_pool_runs_taken_back_total')
+    run.seat.prefetches = false
+    this.#seats.release(run)
+    this.#putBack(run.calls.filter((call) => !call.signal.aborted))
+    run.cancel.abort(new RpcError('canceled', 'Cannot finish the run: another worker has taken it over'))
+  }
+
+  async #start(seat: Seat, calls: PoolCall[]): Promise<void> {
+    const run: Run = {
+      number: this.#runs++,
+      calls,
+      seat,
+      cancel: new AbortController(),
+      live: calls.length,
+      over: false,
+      spared: false,
+    }
+    const [first] = calls
     if (!first) return
-    const startedAtMs = this.#deps.clock.now()
-    seat.inFlight++
+    for (const call of calls) {
+      call.run = run
+      call.sent = true
+    }
+    this.#seats.take(seat, run)
     this.#deps.metrics.count('shoal_pool_runs_total', { device: seat.worker.device })
-    const all = allAborted(batch.map((call) => call.signal))
+    const startedAtMs = this.#deps.clock.now()
     try {
-      const reply = await seat.worker.run(first.model, batch.map(({ inputs }) => ({ inputs })), all.signal)
-      if (reply.calls.length !== batch.length) {
-        throw new RpcError(
-          'internal',
-          `Cannot use the worker's answer: expected ${batch.length} results, got ${reply.calls.length}`,
-        )
-      }
-      seat.models.add(first.model.sha256)
-      seat.served += batch.length
-      const workerMs = this.#deps.clock.now() - startedAtMs
-      for (const [i, call] of batch.entries()) {
-        call.resolve({
-          outputs: reply.calls[i]?.outputs ?? {},
-          worker: seat.worker,
-          timings: { ...reply.timings, queueMs: startedAtMs - call.submittedAtMs, workerMs, batch: batch.length },
-        })
-      }
+      const inputs = calls.map((call) => ({ inputs: call.inputs }))
+      const reply = await seat.worker.run(first.model, inputs, run.cancel.signal)
+      if (run.over) return
+      checkReply(reply, calls.length)
+      this.#seats.release(run)
+      this.#answer(run, reply, startedAtMs)
     } catch (thrown) {
-      this.#onFailure(batch, RpcError.from(thrown))
-    } finally {
-      all.release()
-      seat.inFlight--
-      if (seat.inFlight === 0) { for (const done of seat.onIdle.splice(0)) done() }
+      if (run.over) return
+      this.#seats.release(run)
+      this.#fail(run, RpcError.from(thrown))
+    }
+    this.#dispatch()
+  }
+
+  #answer(run: Run, reply: WorkerReply, startedAtMs: number): void {
+    const { seat, calls } = run
+    seat.answered(run)
+    const { id, name, device } = seat.worker
+    const workerMs = this.#deps.clock.now() - startedAtMs
+    for (const [i, call] of calls.entries()) {
+      call.resolve({
+        outputs: reply.calls[i]?.outputs ?? {},
+        worker: { id, name, device },
+        timings: { ...reply.timings, queueMs: startedAtMs - call.submittedAtMs, workerMs, batch: calls.length },
+      })
+    }
+  }
+
+  #fail(run: Run, error: RpcError): void {
+    const waiting = run.calls.filter((call) => !call.signal.aborted)
+    if (waiting.length === 0) return
+    if (error.code === 'unavailable') return this.#onLost(run, waiting, error)
+    if (run.calls.length === 1) return waiting[0]?.reject(error)
+    // One bad call must not fail those it travelled with, nor must they all run one by one: halves find it in log₂ n.
+    const middle = Math.ceil(waiting.length / 2)
+    const halves = [waiting.slice(0, middle), waiting.slice(middle)]
+    for (const half of halves.toReversed()) {
+      const key = `split ${this.#splits++}`
+      for (const call of half) call.joinOnly(key)
+      this.#putBack(half)
+    }
+  }
+
+  /** The worker is gone, or cannot work for now. Its calls go elsewhere, unless they have taken too many with them. */
+  #onLost(run: Run, waiting: readonly PoolCall[], error: RpcError): void {
+    this.#rest(run.seat)
+    this.#deps.metrics.count('shoal_pool_calls_requeued_total', undefined, waiting.length)
+    const again: PoolCall[] = []
+    for (const call of waiting) {
+      if (!run.spared) {
+        call.lost++
+        // By itself from now on: if it is what takes workers down, its companions must not go with it.
+        if (run.calls.length > 1) call.joinOnly(undefined)
+      }
+      if (call.lost >= MAX_LOST) call.reject(error)
+      else if (this.#seats.usable === 0) call.reject(noWorkers(true))
+      else again.push(call)
+    }
+    this.#putBack(again)
+  }
+
+  /** A worker that is still there but cannot work would answer each call at once: it is left alone for a moment. */
+  #rest(seat: Seat): void {
+    if (this.#seats.get(seat.worker.id) !== seat) return
+    const restMs = Math.min(DEFAULTS.workerRestCapMs, DEFAULTS.workerRestBaseMs * 2 ** seat.failures++)
+    const wake = () => {
+      this.#seats.wake(seat)
       this.#dispatch()
     }
-  }
-
-  #onFailure(batch: readonly PoolCall[], error: RpcError): void {
-    const waiting = batch.filter((call) => !call.signal.aborted)
-    const [first] = waiting
-    if (!first) return
-    if (error.code === 'unavailable') {
-      this.#deps.metrics.count('shoal_pool_calls_requeued_total', undefined, waiting.length)
-      for (const call of waiting) call.lost++
-      const [again, given] = partition(waiting, (call) => call.lost < MAX_LOST)
-      for (const call of given) call.reject(error)
-      if (this.#usable().length === 0) { for (const call of again) call.reject(noWorkers()) }
-      else this.#queueOf(first.model).putBack(again)
-    } else if (batch.length > 1) {
-      // One bad call must not fail those it happened to travel with: each is tried by itself.
-      for (const call of waiting) call.batchKey = undefined
-      this.#queueOf(first.model).putBack(waiting)
-    } else first.reject(error)
+    this.#seats.rest(seat, this.#deps.clock.after(restMs, wake))
   }
 
   #failWaiting(): void {
-    for (const queue of this.#queues.values()) {
-      for (let batch = queue.takeBatch(Infinity); batch.length > 0; batch = queue.takeBatch(Infinity)) {
-        for (const call of batch) call.reject(noWorkers())
-      }
+    for (const queue of [...this.#queues.values()]) {
+      const calls = queue.takeAll()
+      this.#left(calls, queue)
+      for (const call of calls) call.reject(noWorkers(call.sent))
     }
+    this.#drain.backlog = false
   }
 }
 
-function noWorkers(): RpcError {
+function checkReply(reply: WorkerReply, calls: number): void {
+  if (reply.calls.length === calls) return
+  throw new RpcError(
+    'internal',
+    `Cannot use the worker's answer: it must hold ${calls} results, got ${reply.calls.length}`,
+  )
+}
+
+/** @param sent whether a worker had taken the call before it was lost, and may have begun it */
+function noWorkers(sent: boolean): RpcError {
   return new RpcError('unavailable', 'Cannot run the model: no worker is connected', {
-    retryAfterMs: 1000,
-    neverSent: true,
+    retryAfterMs: DEFAULTS.retryAfterMs,
+    neverSent: !sent,
   })
-}
-
-function before(left: PoolCall, right: PoolCall): boolean {
-  if (left.priority !== right.priority) return left.priority === 'high'
-  return left.submittedAtMs < right.submittedAtMs
-}
-
-function bytesOf(inputs: Record<string, Tensor>): number {
-  let total = 0
-  for (const tensor of Object.values(inputs)) total += tensor.bytes.byteLength
-  return total
-}
-
-function partition<T>(items: readonly T[], test: (item: T) => boolean): [T[], T[]] {
-  return [items.filter(test), items.filter((item) => !test(item))]
-}
-
-/** A signal that aborts once every one of `signals` has. */
-function allAborted(signals: readonly AbortSignal[]): { signal: AbortSignal; release: () => void } {
-  const [only] = signals
-  if (signals.length === 1 && only) return { signal: only, release() {} }
-  const controller = new AbortController()
-  const onAbort = () => {
-    if (signals.every((signal) => signal.aborted)) controller.abort(signals[0]?.reason)
-  }
-  for (const signal of signals) signal.addEventListener('abort', onAbort)
-  return {
-    signal: controller.signal,
-    release: () => {
-      for (const signal of signals) signal.removeEventListener('abort', onAbort)
-    },
-  }
 }

@@ -9,6 +9,8 @@ export interface AnnouncerDeps {
   clock: Clock
   random: Random
   log: Log
+  /** Hears of instances whose life is over by the store's account: they are announced no more. */
+  onRefused?(instances: readonly Instance[]): void
 }
 
 /** Keeps instances registered while the process that runs them lives: a beat every few seconds, a leave at the end. */
@@ -17,7 +19,7 @@ export class Announcer {
   readonly #beatMs: number
   #instances: readonly Instance[]
   #cancelBeat = () => {}
-  #stopped = false
+  #phase: 'new' | 'beating' | 'stopped' = 'new'
 
   constructor(deps: AnnouncerDeps, instances: readonly Instance[], beatMs: number = DEFAULTS.relayBeatMs) {
     this.#deps = deps
@@ -27,26 +29,51 @@ export class Announcer {
 
   /** Registers at once and goes on beating. A store that is away is tried again at the next beat. */
   async start(): Promise<void> {
+    if (this.#phase !== 'new') return
+    this.#phase = 'beating'
     await this.#beat()
   }
 
+  /** Leaves at once. A beat under way cannot bring the instances back: their life is over for the store. */
   async stop(): Promise<void> {
-    this.#stopped = true
+    if (this.#phase === 'stopped') return
+    this.#phase = 'stopped'
     this.#cancelBeat()
-    await Promise.all(
-      this.#instances.map(({ service, id, incarnation }) => this.#deps.leases.leave(service, id, incarnation)),
-    )
-      .catch((thrown) => this.#deps.log('warn', 'leave failed; the lease will run out', { reason: String(thrown) }))
+    await Promise.all(this.#instances.map(async ({ service, id, incarnation }) => {
+      try {
+        await this.#deps.leases.leave(service, id, incarnation)
+      } catch (thrown) {
+        this.#deps.log('warn', 'leave failed; the lease will run out', { service, id, reason: String(thrown) })
+      }
+    }))
   }
 
   async #beat(): Promise<void> {
+    const { clock, random } = this.#deps
+    // From beat to beat, not from answer to beat: a slow store must not stretch them beyond the lease.
+    const nextAtMs = clock.now() + jitter(this.#beatMs, DEFAULTS.beatJitter, random)
+    await this.#renew()
+    if (this.#phase === 'stopped' || this.#instances.length === 0) return
+    this.#cancelBeat = clock.after(Math.max(0, nextAtMs - clock.now()), () => void this.#beat())
+  }
+
+  async #renew(): Promise<void> {
+    let refused: readonly Instance[]
     try {
-      await this.#deps.leases.renew(this.#instances)
+      refused = await this.#deps.leases.renew(this.#instances)
     } catch (thrown) {
       this.#deps.log('warn', 'heartbeat failed', { reason: String(thrown) })
+      return
     }
-    if (this.#stopped) return
-    const delayMs = jitter(this.#beatMs, DEFAULTS.beatJitter, this.#deps.random)
-    this.#cancelBeat = this.#deps.clock.after(delayMs, () => void this.#beat())
+    // After a leave the store refuses all: that is as it should be.
+    if (refused.length === 0 || this.#phase === 'stopped') return
+    const over = new Set(refused.map(nameOf))
+    this.#instances = this.#instances.filter((instance) => !over.has(nameOf(instance)))
+    for (const { service, id } of refused) this.#deps.log('error', 'lease refused: this life is over', { service, id })
+    this.#deps.onRefused?.(refused)
   }
+}
+
+function nameOf({ service, id, incarnation }: Instance): string {
+  return JSON.stringify([service, id, incarnation])
 }

@@ -1,5 +1,6 @@
 import { errors, jwtVerify, SignJWT } from 'jose'
 import { encodeUtf8 } from '../base/bytes.ts'
+import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { newId } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
@@ -14,18 +15,22 @@ export interface EnrolClaims {
 /** The algorithm is pinned on both sides: a token that names another is refused whatever its signature. */
 const ALGORITHM = 'HS256'
 const AUDIENCE = 'shoal-relay'
+const WALL_CLOCK = { now: () => Date.now() }
 
+/** @param clock time since 1970: a token's end is a date, so that another machine can read it */
 export async function issueEnrolToken(
   secret: string,
   relay: string,
   ttlMs: number = DEFAULTS.enrolTokenMs,
+  clock: Pick<Clock, 'now'> = WALL_CLOCK,
 ): Promise<{ token: string; expiresInMs: number }> {
+  const nowMs = clock.now()
   const token = await new SignJWT({ relay, scope: 'worker' })
     .setProtectedHeader({ alg: ALGORITHM })
     .setAudience(AUDIENCE)
     .setJti(newId('enrol'))
-    .setIssuedAt()
-    .setExpirationTime(Math.floor((Date.now() + ttlMs) / 1000))
+    .setIssuedAt(Math.floor(nowMs / 1000))
+    .setExpirationTime(Math.floor((nowMs + ttlMs) / 1000))
     .sign(encodeUtf8(secret))
   return { token, expiresInMs: ttlMs }
 }
@@ -34,12 +39,18 @@ export async function issueEnrolToken(
  * Checks signature, audience, age and relay; single use is the caller's to enforce with `jti`.
  * @throws RpcError `unauthenticated` without saying more than that the token is no good, or that it is too old
  */
-export async function verifyEnrolToken(secret: string, relay: string, token: string): Promise<EnrolClaims> {
+export async function verifyEnrolToken(
+  secret: string,
+  relay: string,
+  token: string,
+  clock: Pick<Clock, 'now'> = WALL_CLOCK,
+): Promise<EnrolClaims> {
   try {
     const { payload } = await jwtVerify(token, encodeUtf8(secret), {
       algorithms: [ALGORITHM],
       audience: AUDIENCE,
       requiredClaims: ['jti', 'exp'],
+      currentDate: new Date(clock.now()),
     })
     if (payload.relay !== relay || payload.scope !== 'worker' || !payload.jti || !payload.exp) throw new Error('claims')
     return { jti: payload.jti, relay, expiresAtMs: payload.exp * 1000 }

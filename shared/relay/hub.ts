@@ -3,9 +3,9 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { Random } from '../base/random.ts'
 import { Pool as PoolContract, type WorkerState } from '../contracts/pool.ts'
-import { Pool } from '../pool/pool.ts'
-import type { PoolResult } from '../pool/call_queue.ts'
+import { Pool, type PoolResult } from '../pool/pool.ts'
 import { createServer, implement } from '../rpc/server.ts'
 import type { Send } from '../rpc/send.ts'
 import { type EnrolledWorker, Session, type WorkerLink } from './session.ts'
@@ -17,8 +17,10 @@ export interface HubDeps {
   log: Log
   metrics: Metrics
   admit(token: string): Promise<void>
-  /** Called when the number of workers changes between none and some. */
+  /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void
+  /** Spreads retries in time. Math.random by default. */
+  random?: Random
 }
 
 /** A socket that showed no life for two pings and a half has lost its other end. */
@@ -44,7 +46,8 @@ export class Hub {
     this.send = createServer([
       implement(PoolContract, {
         run: async ({ model, inputs, priority }, context) => {
-          const result = await this.#pool.run({ model, inputs, priority: priority ?? 'normal', signal: context.signal })
+          const { signal, timeoutMs } = context
+          const result = await this.#pool.run({ model, inputs, priority: priority ?? 'normal', signal, timeoutMs })
           context.setMetadata('shoal-worker', result.worker.id)
           context.setMetadata('shoal-device', result.worker.device)
           context.setMetadata('server-timing', serverTiming(result.timings))
@@ -55,8 +58,9 @@ export class Hub {
     ])
   }
 
+  /** Whether any worker takes calls. */
   get populated(): boolean {
-    return this.#pool.size > 0
+    return this.#pool.usable > 0
   }
 
   /** Takes over a newly opened socket. @returns undefined if the relay is full; the link is closed then */
@@ -103,11 +107,24 @@ export class Hub {
       relay: this.name,
       pool: this.#pool,
       onLate: () => this.#deps.metrics.count('shoal_relay_late_answers_total'),
-      onJoin: () => this.#tellPopulated(),
+      onJoin: (session: Session) => {
+        this.#replace(session)
+        this.#tellPopulated()
+      },
+      onDrain: () => this.#tellPopulated(),
       onEnd: (session: Session) => {
         this.#sessions.delete(session)
         this.#tellPopulated()
       },
+    }
+  }
+
+  /** A worker that came back before its old socket was found dead: calls must not go on waiting there. */
+  #replace(joined: Session): void {
+    for (const session of this.#sessions) {
+      if (session !== joined && session.worker?.incarnation === joined.worker?.incarnation) {
+        session.close(1001, 'the worker has connected anew')
+      }
     }
   }
 
@@ -119,6 +136,7 @@ export class Hub {
 
   #track(session: Session): Session {
     this.#sessions.add(session)
+    session.start()
     return session
   }
 }

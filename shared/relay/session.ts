@@ -1,14 +1,14 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { newId } from '../base/random.ts'
 import { type Hello, hello, type Welcome, Worker } from '../contracts/worker.ts'
 import type { Pool, PoolWorker } from '../pool/pool.ts'
 import { clientOver } from '../rpc/client.ts'
 import { type ControlFrame, Peer } from '../rpc/peer.ts'
-import { LIMITS } from '../base/limits.ts'
-import { PING, PONG } from '../wire/frame.ts'
 import { RpcError } from '../wire/errors.ts'
+import { PING, PONG } from '../wire/frame.ts'
 
 /** One worker's socket, as the runtime's adapter offers it. */
 export interface WorkerLink {
@@ -37,13 +37,18 @@ export interface SessionDeps {
   /** Admits a token, once. Rejects with `unauthenticated` otherwise. */
   admit(token: string): Promise<void>
   onLate(): void
+  /** The worker now takes calls. */
   onJoin(session: Session): void
+  /** The worker takes no more calls, and leaves when it has finished those it has. */
+  onDrain(session: Session): void
   onEnd(session: Session): void
 }
 
+/** Before the welcome a socket may cost this much: a hello with all its hashes, and not a body put together in memory. */
+const MAX_GREETING_BYTES = LIMITS.maxHeaderBytes
+
 type State =
-  | { phase: 'greeting'; cancelTimer: () => void }
-  | { phase: 'admitting' }
+  | { phase: 'greeting' | 'admitting'; cancelTimer: () => void }
   | { phase: 'serving'; worker: EnrolledWorker }
   | { phase: 'closed' }
 
@@ -54,14 +59,17 @@ export class Session {
   readonly #peer: Peer
   #state: State
   #lastSeenMs: number
+  #greetingBytes = 0
 
+  /** @param restored set for a socket that outlived the relay's memory: it was welcomed before */
   constructor(deps: SessionDeps, link: WorkerLink, restored?: EnrolledWorker) {
     this.#deps = deps
     this.#link = link
-    this.#lastSeenMs = deps.clock.now()
+    // Waking is no sign of life: what came since is known to the link.
+    this.#lastSeenMs = restored?.connectedAtMs ?? deps.clock.now()
     this.#peer = new Peer({
       write: (message) => link.write(message),
-      onControl: (frame) => void this.#onControl(frame),
+      onControl: (frame) => void this.#onControl(frame).catch((thrown) => this.#onFailure(thrown)),
       onLate: () => deps.onLate(),
       clock: deps.clock,
     })
@@ -69,14 +77,23 @@ export class Session {
       phase: 'greeting',
       cancelTimer: deps.clock.after(
         DEFAULTS.helloTimeoutMs,
-        () => this.#refuse(1008, 'expected a hello frame in time'),
+        () => this.#refuse(1008, 'a valid hello frame was expected in time'),
       ),
     }
-    if (restored) this.#join(restored, [])
+  }
+
+  /** Takes part from now on. A restored session joins the pool at once. */
+  start(): void {
+    if (this.#state.phase === 'serving') this.#join(this.#state.worker, [])
   }
 
   get worker(): EnrolledWorker | undefined {
     return this.#state.phase === 'serving' ? this.#state.worker : undefined
+  }
+
+  /** Calls to the worker that are not answered yet. */
+  get inFlight(): number {
+    return this.#peer.inFlight
   }
 
   /** Milliseconds since the socket last showed life. */
@@ -85,14 +102,18 @@ export class Session {
   }
 
   receive(message: Uint8Array | string): void {
+    if (this.#state.phase === 'closed') return
     this.#lastSeenMs = this.#deps.clock.now()
-    if (message === PING) return this.#link.write(PONG)
-    if (typeof message === 'string') return message === PONG ? undefined : this.#refuse(1003, 'expected binary frames')
     try {
+      if (message === PING) return this.#link.write(PONG)
+      if (message === PONG) return
+      if (typeof message === 'string') return this.#refuse(1003, 'binary frames were expected')
+      if (this.#state.phase !== 'serving' && (this.#greetingBytes += message.byteLength) > MAX_GREETING_BYTES) {
+        return this.#refuse(1009, `a hello may have at most ${MAX_GREETING_BYTES} bytes`)
+      }
       this.#peer.receive(message)
     } catch (thrown) {
-      const tooBig = message.byteLength > LIMITS.maxFrameBytes
-      this.#refuse(tooBig ? 1009 : 1002, RpcError.from(thrown).message)
+      this.#onFailure(thrown, typeof message !== 'string' && message.byteLength > LIMITS.maxFrameBytes)
     }
   }
 
@@ -101,7 +122,7 @@ export class Session {
     const state = this.#state
     if (state.phase === 'closed') return
     this.#state = { phase: 'closed' }
-    if (state.phase === 'greeting') state.cancelTimer()
+    if (state.phase === 'greeting' || state.phase === 'admitting') state.cancelTimer()
     if (state.phase === 'serving') {
       this.#deps.log('info', 'worker left', { worker: state.worker.id, name: state.worker.name, reason })
       this.#deps.pool.remove(state.worker.id)
@@ -112,8 +133,14 @@ export class Session {
 
   /** Closes the socket from this side. */
   close(code: number, reason: string): void {
-    this.#link.close(code, reason.slice(0, 120))
+    if (this.#state.phase === 'closed') return
+    // Ended first: a socket whose `close` throws, or calls back at once, must not be counted twice or for ever.
     this.end(reason)
+    try {
+      this.#link.close(code, closeReason(reason))
+    } catch (thrown) {
+      this.#deps.log('warn', 'socket did not close', { reason: String(thrown) })
+    }
   }
 
   #refuse(code: number, reason: string): void {
@@ -121,14 +148,23 @@ export class Session {
     this.close(code, reason)
   }
 
+  #onFailure(thrown: unknown, isTooLong = false): void {
+    const error = RpcError.from(thrown)
+    if (error.code === 'invalid_argument') return this.#refuse(isTooLong ? 1009 : 1002, error.message)
+    this.#deps.log('error', 'worker session failed', { reason: String(error.cause ?? error) })
+    this.close(1011, error.message)
+  }
+
   async #onControl(frame: ControlFrame): Promise<void> {
-    if (frame.type === 'hello' && this.#state.phase === 'greeting') {
-      this.#state.cancelTimer()
-      this.#state = { phase: 'admitting' }
+    const state = this.#state
+    if (frame.type === 'hello' && state.phase === 'greeting') {
+      this.#state = { phase: 'admitting', cancelTimer: state.cancelTimer }
       return await this.#admit(frame)
     }
-    if (frame.type === 'goodbye' && this.#state.phase === 'serving') {
-      await this.#deps.pool.drain(this.#state.worker.id)
+    if (frame.type === 'goodbye' && state.phase === 'serving') {
+      const drained = this.#deps.pool.drain(state.worker.id)
+      this.#deps.onDrain(this)
+      await drained
       return this.close(1000, 'goodbye')
     }
     this.#refuse(1002, `a ${frame.type} frame was not expected here`)
@@ -145,10 +181,11 @@ export class Session {
     }
     if (this.#state.phase !== 'admitting') return
     const worker: EnrolledWorker = { id: newId('w'), connectedAtMs: this.#deps.clock.now(), ...greeting }
-    this.#state = { phase: 'serving', worker }
-    this.#link.save(worker)
     const welcome: Welcome = { worker: worker.id, relay: this.#deps.relay, pingIntervalMs: DEFAULTS.pingIntervalMs }
+    this.#link.save(worker)
     this.#peer.control('welcome', welcome)
+    this.#state.cancelTimer()
+    this.#state = { phase: 'serving', worker }
     this.#deps.log('info', 'worker joined', { worker: worker.id, name: worker.name, device: worker.info.device })
     this.#join(worker, models)
   }
@@ -169,4 +206,9 @@ export class Session {
     this.#deps.pool.add(seat, models)
     this.#deps.onJoin(this)
   }
+}
+
+/** A close frame takes 123 bytes of UTF-8, and a socket's `close` throws for more: ASCII alone has its length. */
+function closeReason(reason: string): string {
+  return reason.replace(/[^\x20-\x7e]/g, '?').slice(0, 120)
 }

@@ -2,17 +2,17 @@ import { type Clock, sleep } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import type { Metrics } from '../base/metrics.ts'
 import { fullJitterMs, type Random } from '../base/random.ts'
-import { satisfies } from '../base/version.ts'
-import { abortError } from '../rpc/deadline.ts'
+import { abortError, untilAborted } from '../rpc/deadline.ts'
 import type { RpcRequest, RpcResponse, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
-import { RpcError } from '../wire/errors.ts'
-import { LoadBook } from './load.ts'
-import { p2c } from './picker.ts'
+import { type ErrorCode, RpcError } from '../wire/errors.ts'
+import { type CallEnd, LoadBook } from './load.ts'
+import { Matcher, type Tiers } from './match.ts'
+import { p2c, type Picker } from './picker.ts'
 import { RetryBudget } from './retry_budget.ts'
 
 export interface RouterDeps {
-  /** Live instances of a service, from a table in memory. */
+  /** Live instances of a service, from a table in memory: the same list again as long as nothing has changed. */
   instances(service: string): Promise<readonly LeasedInstance[]>
   /** A way to call one instance; undefined if this process cannot reach addresses of its kind. */
   connect(instance: LeasedInstance): Send | undefined
@@ -23,48 +23,95 @@ export interface RouterDeps {
   metrics: Metrics
 }
 
+/** What is learnt of a service by calling it. */
+interface Known {
+  book: LoadBook
+  budget: RetryBudget
+  pick: Picker
+  /** The table that `book` was last pruned by. */
+  table: readonly LeasedInstance[] | undefined
+}
+
 /**
  * Calls a service by name: pick an instance, attempt, retry on another where that is safe. The deadline is the
- * request's signal and spans all attempts.
+ * request's signal and spans all attempts. The highest compatible version serves; older ones where it cannot.
  */
 export function createRouter(deps: RouterDeps): Send {
-  const loads = new LoadBook(deps.clock)
-  const budget = new RetryBudget(deps.clock)
-  const pick = p2c((instance) => loads.cost(instance.id), deps.random)
+  const matcher = new Matcher()
+  const services = new Map<string, Known>()
 
   return async (request) => {
+    const startedAtMs = deps.clock.now()
+    const remainingMs = () => request.timeoutMs - (deps.clock.now() - startedAtMs)
     const tried = new Set<string>()
-    budget.deposit()
     for (let attempt = 1;; attempt++) {
-      const { instance, send } = choose(await candidates(deps, request), tried)
+      const all = await untilAborted(deps.instances(request.service), request.signal)
+      const known = learn(request.service, all)
+      if (attempt === 1) known.budget.deposit()
+      const { instance, send } = choose(matcher.match(all, request), known.pick, tried, request)
       tried.add(instance.id)
-      const end = loads.begin(instance.id)
+      const end = known.book.begin(instance.id)
       try {
-        const response = await send(request)
+        // Each hop is told what is left, not what there was at first.
+        const response = await send(attempt === 1 ? request : { ...request, timeoutMs: Math.max(1, remainingMs()) })
+        end('answered')
         return withMetadata(response, { 'shoal-attempts': String(attempt) })
       } catch (thrown) {
         const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
+        end(blame(error.code))
         if (error.code === 'unavailable') deps.onUnreachable(request.service)
-        const again = attempt < DEFAULTS.maxAttempts && isRetryable(error, request) && budget.withdraw()
+        const waitMs = error.retryAfterMs ?? backOffMs(attempt)
+        const again = attempt < DEFAULTS.maxAttempts && isRetryable(error, request) && waitMs < remainingMs() &&
+          known.budget.withdraw()
         deps.metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
         if (!again) throw error
-        await sleep(deps.clock, error.retryAfterMs ?? backOffMs(attempt), request.signal).catch((reason) => {
+        await sleep(deps.clock, waitMs, request.signal).catch((reason) => {
           throw abortError(reason)
         })
-      } finally {
-        end()
       }
     }
   }
 
-  function choose(found: readonly Reachable[], tried: ReadonlySet<string>): Reachable {
-    loads.keepOnly(new Set(found.map(({ instance }) => instance.id)))
-    const fresh = found.filter(({ instance }) => !tried.has(instance.id))
-    const among = fresh.length > 0 ? fresh : found
-    const chosen = pick(among.map(({ instance }) => instance))
-    const reachable = among.find(({ instance }) => instance === chosen)
-    if (!reachable) throw new RpcError('internal', 'Cannot pick an instance: the picker chose none of them')
-    return reachable
+  /** What is known of a service; a service without instances is forgotten. */
+  function learn(service: string, all: readonly LeasedInstance[]): Known {
+    let known = services.get(service)
+    if (!known) {
+      const book = new LoadBook(deps.clock)
+      const pick = p2c((instance) => book.cost(instance.id, instance.weight), deps.random)
+      known = { book, pick, budget: new RetryBudget(deps.clock), table: undefined }
+      if (all.length > 0) services.set(service, known)
+    } else if (all.length === 0) services.delete(service)
+    if (known.table !== all) {
+      known.book.keepOnly(new Set(all.map(({ id }) => id)))
+      known.table = all
+    }
+    return known
+  }
+
+  /** An instance not tried yet, of the highest version that has one; else one that was tried. */
+  function choose(tiers: Tiers, pick: Picker, tried: ReadonlySet<string>, request: RpcRequest) {
+    const isFresh = ({ id }: LeasedInstance) => !tried.has(id)
+    const fresh = tried.size === 0 ? tiers : tiers.map((tier) => tier.filter(isFresh))
+    for (const tier of tried.size === 0 ? tiers : [...fresh, ...tiers]) {
+      const found = pickReachable(tier, pick)
+      if (found) return found
+    }
+    throw new RpcError(
+      'unavailable',
+      `Cannot call ${request.service}: no instance of group "${request.group}" can be reached`,
+      { retryAfterMs: DEFAULTS.retryAfterMs, neverSent: true },
+    )
+  }
+
+  function pickReachable(tier: readonly LeasedInstance[], pick: Picker) {
+    let left = tier
+    for (let instance = pick(left); instance; instance = pick(left)) {
+      const send = deps.connect(instance)
+      if (send) return { instance, send }
+      const unreachable = instance
+      left = left.filter((other) => other !== unreachable)
+    }
+    return undefined
   }
 
   function backOffMs(attempt: number): number {
@@ -72,39 +119,24 @@ export function createRouter(deps: RouterDeps): Send {
   }
 }
 
-interface Reachable {
-  instance: LeasedInstance
-  send: Send
-}
-
-async function candidates(deps: RouterDeps, request: RpcRequest): Promise<Reachable[]> {
-  const { service, version, group } = request
-  const all = await deps.instances(service)
-  const inGroup = all.filter((instance) => instance.group === group)
-  const matching = inGroup.filter((instance) => satisfies(instance.version, version))
-  const reachable: Reachable[] = []
-  for (const instance of matching) {
-    const send = deps.connect(instance)
-    if (send) reachable.push({ instance, send })
-  }
-  if (reachable.length > 0) return reachable
-  if (inGroup.length > 0 && matching.length === 0) {
-    const known = [...new Set(inGroup.map((instance) => instance.version))].join(', ')
-    throw new RpcError(
-      'failed_precondition',
-      `Cannot call ${service}: version ${version} was asked for, there is ${known}`,
-    )
-  }
-  if (all.length === 0) throw new RpcError('not_found', `Cannot call ${service}: no instance of it is registered`)
-  throw new RpcError('unavailable', `Cannot call ${service}: no instance of group "${group}" can be reached`, {
-    retryAfterMs: 1000,
-  })
-}
-
 /** Safe to try elsewhere: nothing can have happened yet, or happening twice does no harm. */
 function isRetryable(error: RpcError, request: RpcRequest): boolean {
   if (error.code !== 'unavailable') return false
   return error.neverSent || request.idempotent
+}
+
+const FAULTS: ReadonlySet<ErrorCode> = new Set([
+  'unavailable',
+  'internal',
+  'unknown',
+  'data_loss',
+  'resource_exhausted',
+])
+const GIVEN_UP: ReadonlySet<ErrorCode> = new Set(['canceled', 'deadline_exceeded'])
+
+/** What an error says of the instance. That a caller asked for something impossible says nothing against it. */
+function blame(code: ErrorCode): CallEnd {
+  return FAULTS.has(code) ? 'failed' : GIVEN_UP.has(code) ? 'given up' : 'answered'
 }
 
 function withMetadata(response: RpcResponse, added: Record<string, string>): RpcResponse {

@@ -1,16 +1,31 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 
+/** How a call ended, as far as its instance is to blame. */
+export type CallEnd =
+  | 'answered'
+  /** The instance failed: however fast that was, it must not look fast. */
+  | 'failed'
+  /** The caller gave up: all that is known is that an answer would have taken longer. */
+  | 'given up'
+
 interface Load {
-  outstanding: number
-  /** Peak-sensitive moving average of latency, ms. */
-  ewmaMs: number
+  /** When each outstanding call began, the oldest first. */
+  outstanding: Set<{ startedAtMs: number }>
+  /** Peak-sensitive moving average of latency, ms; undefined before the first end. */
+  ewmaMs: number | undefined
   updatedAtMs: number
 }
 
+/** A failure counts as this slow: an instance that fails fast is left alone for about half a minute. */
+const FAILURE_MS = 1_000
+/** Cost of an instance whose first answer is still out: one probe at a time, unless all others are as unknown. */
+const UNKNOWN_MS = 1e9
+
 /**
- * What each instance costs right now: its latency's moving average times the calls outstanding. The average jumps up to
- * a slow answer at once and decays towards fast ones. Source: Finagle's peak EWMA.
+ * What each instance of a service costs right now: its expected latency times the calls it would then have. The
+ * average jumps up to a slow answer at once and decays towards fast ones, and a call that is out already for longer
+ * counts as the slow answer it will be. Source: Finagle's peak EWMA.
  */
 export class LoadBook {
   readonly #clock: Clock
@@ -22,31 +37,55 @@ export class LoadBook {
     this.#decayMs = decayMs
   }
 
-  cost(id: string): number {
+  /** Instances that something is known of. */
+  get size(): number {
+    return this.#loads.size
+  }
+
+  /**
+   * Expected milliseconds of work ahead of a call.
+   * @param weight relative capacity, above 0. An instance of weight 2 has half the cost per outstanding call, and is
+   *   tried again in half the time: so equals share calls in proportion to their weights, busy or idle.
+   */
+  cost(id: string, weight = 1): number {
     const load = this.#loads.get(id)
     if (!load) return 0
-    const age = this.#clock.now() - load.updatedAtMs
-    return load.ewmaMs * Math.exp(-age / this.#decayMs) * (load.outstanding + 1) + load.outstanding
+    const { size } = load.outstanding
+    const calls = 1 + size / weight
+    const nowMs = this.#clock.now()
+    const [oldest] = load.outstanding
+    const waitedMs = oldest ? nowMs - oldest.startedAtMs : 0
+    if (load.ewmaMs === undefined) return size === 0 ? 0 : UNKNOWN_MS + waitedMs + calls
+    const decayedMs = load.ewmaMs * Math.exp(-(nowMs - load.updatedAtMs) * weight / this.#decayMs)
+    return Math.max(decayedMs, waitedMs) * calls + size / weight
   }
 
   /** Marks a call as begun. The returned function marks its end, once. */
-  begin(id: string): () => void {
-    const load = this.#loads.get(id) ?? { outstanding: 0, ewmaMs: 0, updatedAtMs: this.#clock.now() }
-    this.#loads.set(id, load)
-    load.outstanding++
-    const startedAtMs = this.#clock.now()
-    return () => {
-      load.outstanding--
-      const nowMs = this.#clock.now()
-      const tookMs = nowMs - startedAtMs
-      const weight = Math.exp(-(nowMs - load.updatedAtMs) / this.#decayMs)
-      load.ewmaMs = tookMs > load.ewmaMs ? tookMs : load.ewmaMs * weight + tookMs * (1 - weight)
-      load.updatedAtMs = nowMs
+  begin(id: string): (end: CallEnd) => void {
+    let load = this.#loads.get(id)
+    if (!load) {
+      load = { outstanding: new Set(), ewmaMs: undefined, updatedAtMs: this.#clock.now() }
+      this.#loads.set(id, load)
+    }
+    const call = { startedAtMs: this.#clock.now() }
+    load.outstanding.add(call)
+    return (end) => {
+      if (load.outstanding.delete(call)) this.#observe(load, this.#clock.now() - call.startedAtMs, end)
     }
   }
 
   /** Forgets instances that are gone, so that the book stays as small as the table. */
   keepOnly(ids: ReadonlySet<string>): void {
-    for (const [id, load] of this.#loads) if (!ids.has(id) && load.outstanding === 0) this.#loads.delete(id)
+    for (const [id, load] of this.#loads) if (!ids.has(id) && load.outstanding.size === 0) this.#loads.delete(id)
+  }
+
+  #observe(load: Load, tookMs: number, end: CallEnd): void {
+    const nowMs = this.#clock.now()
+    const weight = Math.exp(-(nowMs - load.updatedAtMs) / this.#decayMs)
+    const known = load.ewmaMs ?? 0
+    const latencyMs = end === 'failed' ? Math.max(tookMs, FAILURE_MS) : tookMs
+    if (end === 'given up' && latencyMs <= known * weight) return
+    load.ewmaMs = latencyMs > known ? latencyMs : known * weight + latencyMs * (1 - weight)
+    load.updatedAtMs = nowMs
   }
 }

@@ -4,16 +4,66 @@ import type { LeasedInstance } from '../stores/lease_store.ts'
 /** Chooses one of the instances; undefined only if there are none. */
 export type Picker = (instances: readonly LeasedInstance[]) => LeasedInstance | undefined
 
-/** What calling an instance costs at this moment. */
+/** What calling an instance costs at this moment, its weight taken into account. */
 export type Cost = (instance: LeasedInstance) => number
 
-/** Power of two choices: of two instances drawn at random, the cheaper one (Mitzenmacher 2001). */
+/**
+ * Power of two choices: of two instances drawn at random, the cheaper one (Mitzenmacher 2001). They are drawn in
+ * proportion to their weights. An instance of weight 0 gets calls only where all are of weight 0.
+ */
 export function p2c(cost: Cost, random: Random): Picker {
   return (instances) => {
     if (instances.length < 2) return instances[0]
-    const first = Math.floor(random() * instances.length)
-    const second = (first + 1 + Math.floor(random() * (instances.length - 1))) % instances.length
+    const urn = urnOf(instances)
+    const first = urn.draw(random())
+    const second = urn.draw(random(), first)
     const [a, b] = [instances[first], instances[second]]
-    return a && b && cost(b) / b.weight < cost(a) / a.weight ? b : a
+    return a && b && cost(b) < cost(a) ? b : a
+  }
+}
+
+/** Tables stay the same for many calls, so each is added up once. */
+const urns = new WeakMap<readonly LeasedInstance[], Urn>()
+
+function urnOf(instances: readonly LeasedInstance[]): Urn {
+  let urn = urns.get(instances)
+  if (!urn) urns.set(instances, urn = new Urn(instances.map(({ weight }) => weight)))
+  return urn
+}
+
+/** Draws indexes in proportion to weights; evenly if all are 0. */
+class Urn {
+  /** Sum of the weights up to and including each. */
+  readonly #ends: Float64Array
+
+  constructor(weights: readonly number[]) {
+    const isEmpty = weights.every((weight) => weight === 0)
+    let end = 0
+    this.#ends = Float64Array.from(weights, (weight) => end += isEmpty ? 1 : weight)
+  }
+
+  /**
+   * @param chance in [0, 1)
+   * @param except an index not to draw, unless it has all the weight
+   */
+  draw(chance: number, except?: number): number {
+    const total = this.#ends.at(-1) ?? 0
+    if (except === undefined) return this.#at(chance * total)
+    const start = this.#ends[except - 1] ?? 0
+    const end = this.#ends[except] ?? 0
+    const point = chance * (total - (end - start))
+    const drawn = this.#at(point < start ? point : point + (end - start))
+    return this.#ends[drawn] === (this.#ends[drawn - 1] ?? 0) ? except : drawn
+  }
+
+  /** The first index whose end lies above a point. */
+  #at(point: number): number {
+    let [low, high] = [0, this.#ends.length - 1]
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#ends[middle] ?? 0) > point) high = middle
+      else low = middle + 1
+    }
+    return low
   }
 }

@@ -1,5 +1,8 @@
+import { z } from 'zod'
 import { constantTimeEqual, encodeUtf8, sha256Hex, toHex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { type Log, silentLog } from '../base/log.ts'
 import { RpcError } from '../wire/errors.ts'
 
 /** What a key may do. `call`: use models and functions. `worker`: enrol workers. `service`: register functions. `admin`: all. */
@@ -32,40 +35,45 @@ export async function createKey(scopes: readonly Scope[], clock: Clock): Promise
   }
 }
 
-/** How soon an unknown id makes the ring read its source again: a new key works soon, a flood of bad ones costs little. */
-const RELOAD_MS = 1_000
-
 /** Checks keys against their hashes. */
 export class KeyRing {
   readonly #source: KeySource
   readonly #clock: Clock
-  #records: ReadonlyMap<string, KeyRecord> = new Map()
+  readonly #log: Log
+  #records: ReadonlyMap<string, KeyRecord> | undefined
   #loadedAtMs = -Infinity
+  #loading: Promise<void> | undefined
 
-  constructor(source: KeySource, clock: Clock) {
+  constructor(source: KeySource, clock: Clock, log: Log = silentLog) {
     this.#source = source
     this.#clock = clock
+    this.#log = log
   }
 
   /** True if no key exists. */
   async empty(): Promise<boolean> {
-    await this.#reload()
-    return this.#records.size === 0
+    await this.#reload(DEFAULTS.keyReloadMs)
+    return this.#records?.size === 0
   }
 
   /**
    * Admits an `Authorization` header to a scope.
    * @returns the key's id
-   * @throws RpcError `unauthenticated` for no key or a wrong one, `permission_denied` for a key of another scope
+   * @throws RpcError `unauthenticated` for no key or a wrong one, `permission_denied` for a key of another scope,
+   *   `unavailable` while the keys have never been read
    */
   async admit(authorization: string | null, scope: Scope): Promise<string> {
     const text = /^Bearer (.+)$/i.exec(authorization ?? '')?.[1] ?? ''
     const [, id = '', secret = ''] = KEY.exec(text) ?? []
-    if (!this.#records.has(id)) await this.#reload()
-    const record = this.#records.get(id)
-    // Hashed and compared even for an unknown id, so that the time taken does not tell which ids exist.
-    const matches = constantTimeEqual(await sha256Hex(encodeUtf8(secret)), record?.sha256 ?? '0'.repeat(64))
-    if (!record || !matches) {
+    const sha256 = await sha256Hex(encodeUtf8(secret))
+    await this.#reload(DEFAULTS.keyRefreshMs)
+    let record = this.#find(id, sha256)
+    if (!record) {
+      // The same for an unknown id as for a wrong secret, so that the time taken does not tell which ids exist.
+      await this.#reload(DEFAULTS.keyReloadMs)
+      record = this.#find(id, sha256)
+    }
+    if (!record) {
       throw new RpcError(
         'unauthenticated',
         'Cannot accept the request: a valid API key is required (Authorization: Bearer shoal_…)',
@@ -74,32 +82,76 @@ export class KeyRing {
     if (!record.scopes.includes(scope) && !record.scopes.includes('admin')) {
       throw new RpcError(
         'permission_denied',
-        `Cannot accept the request: a key with scope "${scope}" is required, got ${record.scopes.join(', ')}`,
+        `Cannot accept the request: a key with scope "${scope}" is required, got ${record.scopes.join(', ') || 'none'}`,
       )
     }
     return id
   }
 
-  async #reload(): Promise<void> {
-    if (this.#clock.now() - this.#loadedAtMs < RELOAD_MS) return
-    this.#loadedAtMs = this.#clock.now()
-    this.#records = new Map((await this.#source.load()).map((record) => [record.id, record]))
+  /** Compares even for an unknown id. */
+  #find(id: string, sha256: string): KeyRecord | undefined {
+    const record = this.#records?.get(id)
+    const matches = constantTimeEqual(sha256, record?.sha256 ?? NO_HASH)
+    return matches ? record : undefined
+  }
+
+  /** Reads the source again if what is known is older than this. One reading at a time, which all wait for. */
+  async #reload(maxAgeMs: number): Promise<void> {
+    const dueAfterMs = this.#records ? maxAgeMs : DEFAULTS.keyReloadMs
+    if (this.#clock.now() - this.#loadedAtMs >= dueAfterMs) {
+      this.#loading ??= this.#load().finally(() => this.#loading = undefined)
+    }
+    await this.#loading
+    if (!this.#records) throw new RpcError('unavailable', 'Cannot accept the request: the API keys cannot be read')
+  }
+
+  /** A source that cannot be read leaves the last known keys in force. */
+  async #load(): Promise<void> {
+    try {
+      this.#records = new Map((await this.#source.load()).map((record) => [record.id, record]))
+    } catch (thrown) {
+      this.#log('error', 'keys cannot be read', { reason: String(thrown) })
+    } finally {
+      this.#loadedAtMs = this.#clock.now()
+    }
   }
 }
 
-/** Reads key records from JSON text, as a file or an environment variable holds them. */
+/** What no secret hashes to. */
+const NO_HASH = '0'.repeat(64)
+
+/**
+ * Reads key records from JSON text, as a file or an environment variable holds them.
+ * @throws RpcError `failed_precondition` naming the first record that is no good
+ */
 export function parseKeys(json: string): KeyRecord[] {
-  const parsed: unknown = JSON.parse(json)
-  const valid = Array.isArray(parsed) &&
-    parsed.every((one) =>
-      typeof one?.id === 'string' && typeof one?.sha256 === 'string' && Array.isArray(one?.scopes) &&
-      one.scopes.every((scope: Scope) => SCOPES.includes(scope))
-    )
-  if (!valid) {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(json)
+  } catch (cause) {
+    throw new RpcError('failed_precondition', 'Cannot read the keys: they must be JSON', { cause })
+  }
+  const records = z.array(keyRecord).safeParse(parsed)
+  if (!records.success) {
+    const [issue] = records.error.issues
     throw new RpcError(
       'failed_precondition',
-      'Cannot read the keys: expected a JSON list of {id, sha256, scopes, createdAt}',
+      `Cannot read the keys: expected a JSON list of {id, sha256, scopes, createdAt}, at "${
+        issue?.path.join('.')
+      }": ${issue?.message}`,
     )
   }
-  return parsed as KeyRecord[]
+  const ids = new Set<string>()
+  for (const { id } of records.data) {
+    if (ids.has(id)) throw new RpcError('failed_precondition', `Cannot read the keys: id ${id} stands there twice`)
+    ids.add(id)
+  }
+  return records.data
 }
+
+const keyRecord = z.object({
+  id: z.string().regex(/^[0-9a-f]{12}$/, 'expected 12 lower-case hex digits'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits'),
+  scopes: z.array(z.enum(SCOPES)),
+  createdAt: z.string().default(''),
+})

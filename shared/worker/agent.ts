@@ -1,9 +1,11 @@
 import { type Clock, sleep } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { fullJitterMs, newId, type Random } from '../base/random.ts'
 import { type Hello, type Welcome, welcome } from '../contracts/worker.ts'
 import type { Engine } from '../engine/engine.ts'
+import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { ControlFrame } from '../rpc/peer.ts'
 import { type SocketLike, type SocketPeer, socketPeer } from '../rpc/transports/websocket.ts'
 import { RpcError } from '../wire/errors.ts'
@@ -14,8 +16,11 @@ export interface AgentDeps {
   name: string
   engine: Engine
   models: ModelSource
-  /** Gets a fresh enrolment token and opens a socket to the relay it names. */
-  enrol(): Promise<{ token: string; socket: SocketLike }>
+  /**
+   * Gets a fresh enrolment token and opens a socket to the relay it names. What comes after `signal` has aborted is
+   * closed unused. Rejects with `unauthenticated` or `permission_denied` where asking again is no use.
+   */
+  enrol(signal: AbortSignal): Promise<{ token: string; socket: SocketLike }>
   clock: Clock
   random: Random
   log: Log
@@ -30,14 +35,18 @@ export type AgentState =
 
 /** Pings unanswered before the socket counts as dead. */
 const MAX_MISSED_PONGS = 2
+const OPEN = 1
 
 /** Keeps one worker joined: enrols, serves, pings, and comes back with full jitter whenever the link is lost. */
 export class Agent {
   readonly #deps: AgentDeps
   readonly #runs: ReturnType<typeof serveRuns>
+  /** Join no more. */
   readonly #stop = new AbortController()
+  /** Leave at once, whatever is in flight. */
+  readonly #quit = new AbortController()
   readonly #incarnation = newId('life')
-  #session: SocketPeer | undefined
+  #session: { link: SocketPeer; welcomed: boolean } | undefined
   /** Resolves when the agent has stopped for good. */
   readonly done: Promise<void>
 
@@ -47,94 +56,154 @@ export class Agent {
     this.done = this.#loop()
   }
 
+  /** Calls of the relay that are not answered yet. */
+  get serving(): number {
+    return this.#session?.link.peer.serving ?? 0
+  }
+
   /** Says goodbye, lets runs in flight finish (for at most `drainMs`), and stops. */
   async drain(drainMs: number = DEFAULTS.drainMs): Promise<void> {
-    this.#stop.abort(new RpcError('canceled', 'the worker is stopping'))
+    const stopping = new RpcError('canceled', 'the worker is stopping')
+    this.#stop.abort(stopping)
+    if (this.#session?.welcomed) {
+      this.#sayGoodbye(this.#session.link)
+      const limit = new AbortController()
+      await Promise.race([this.done, sleep(this.#deps.clock, drainMs, limit.signal).catch(() => {})])
+      limit.abort()
+    }
+    this.#quit.abort(stopping)
+    await this.done
+  }
+
+  #sayGoodbye(link: SocketPeer): void {
     try {
-      this.#session?.peer.control('goodbye', { reason: 'draining' })
+      link.peer.control('goodbye', { reason: 'draining' })
     } catch {
       // The socket is gone already; there is nobody to say goodbye to.
     }
-    const limit = new AbortController()
-    await Promise.race([this.done, sleep(this.#deps.clock, drainMs, limit.signal).catch(() => {})])
-    limit.abort()
-    this.#session?.close(1000, 'goodbye')
-    await this.done
   }
 
   async #loop(): Promise<void> {
     const { clock, random, log, onState } = this.#deps
     for (let failures = 0; !this.#stop.signal.aborted;) {
       onState?.({ phase: 'connecting' })
-      let reason: string
+      let error: RpcError
+      const startedAtMs = clock.now()
       try {
-        const { token, socket } = await this.#deps.enrol()
-        if (this.#stop.signal.aborted) {
-          socket.close(1000)
-          break
-        }
-        reason = await this.#serve(token, socket, () => failures = 0)
+        error = await this.#serve()
       } catch (thrown) {
-        const error = RpcError.from(thrown)
-        reason = error.message
-        if (error.code === 'unauthenticated' || error.code === 'permission_denied') {
-          log('error', 'enrolment refused', { reason })
-          onState?.({ phase: 'stopped', reason })
-          return
-        }
+        error = RpcError.from(thrown)
       }
       if (this.#stop.signal.aborted) break
-      const retryInMs = fullJitterMs(
-        failures++,
-        { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.reconnectCapMs },
-        random,
-      )
-      log('warn', 'link lost', { reason, retryInMs: Math.round(retryInMs) })
-      onState?.({ phase: 'waiting', reason, retryInMs })
+      if (error.code === 'unauthenticated' || error.code === 'permission_denied') {
+        log('error', 'enrolment refused', { reason: error.message })
+        onState?.({ phase: 'stopped', reason: error.message })
+        return
+      }
+      // Only a link that lasted counts as a success: a relay that welcomes and drops must not be stormed.
+      if (clock.now() - startedAtMs > DEFAULTS.joinTimeoutMs + DEFAULTS.reconnectCapMs) failures = 0
+      const backOff = { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.reconnectCapMs }
+      // Asked to wait, it waits that long and then as long again as chance says, or all would come back together.
+      const retryInMs = Math.min(error.retryAfterMs ?? 0, DEFAULTS.retryAfterCapMs) +
+        fullJitterMs(failures++, backOff, random)
+      log('warn', 'link lost', { reason: error.message, retryInMs: Math.round(retryInMs) })
+      onState?.({ phase: 'waiting', reason: error.message, retryInMs })
       await sleep(clock, retryInMs, this.#stop.signal).catch(() => {})
     }
     onState?.({ phase: 'stopped', reason: 'asked to stop' })
   }
 
-  /** Serves on one socket until it closes. @returns why it closed */
-  async #serve(token: string, socket: SocketLike, onWelcome: () => void): Promise<string> {
+  /** Enrols, and serves on one socket until it closes. @returns or throws why it ended */
+  async #serve(): Promise<RpcError> {
+    const { clock } = this.#deps
+    using joining = new Deadline(clock, DEFAULTS.joinTimeoutMs, this.#stop.signal)
+    const { token, socket } = await this.#enrol(joining.signal)
+    const ended = Promise.withResolvers<RpcError>()
     let missed = 0
     let cancelPing = () => {}
-    const session = socketPeer(socket, {
+    const link = socketPeer(socket, {
       serve: this.#runs.send,
-      clock: this.#deps.clock,
-      onPong: () => missed = 0,
+      clock,
       onControl: (frame) => {
-        const accepted = readWelcome(frame)
-        if (!accepted) return
-        onWelcome()
-        ping(accepted.pingIntervalMs)
-        this.#deps.onState?.({ phase: 'serving', worker: accepted.worker, relay: accepted.relay })
+        if (frame.type !== 'welcome' || session.welcomed) return
+        const { worker, relay, pingIntervalMs } = readWelcome(frame)
+        session.welcomed = true
+        joining[Symbol.dispose]()
+        joining.signal.removeEventListener('abort', onLate)
+        ping(pingIntervalMs)
+        this.#deps.onState?.({ phase: 'serving', worker, relay })
       },
     })
+    const session = { link, welcomed: false }
+    const onLate = () => ended.resolve(lost(`no welcome: ${RpcError.from(joining.signal.reason).message}`))
+    const onQuit = () => ended.resolve(lost('the worker is stopping'))
+    joining.signal.addEventListener('abort', onLate)
+    if (joining.signal.aborted) onLate()
+    this.#quit.signal.addEventListener('abort', onQuit)
+    // Whatever comes is a sign of life: on a slow line pongs queue behind data.
+    socket.addEventListener('message', () => missed = 0)
     const ping = (intervalMs: number) => {
-      cancelPing = this.#deps.clock.after(intervalMs, () => {
-        if (missed++ >= MAX_MISSED_PONGS) return session.close(4000, 'no answer to pings')
-        session.ping()
+      cancelPing = clock.after(intervalMs, () => {
+        if (missed++ >= MAX_MISSED_PONGS) return ended.resolve(lost('no answer to pings'))
+        link.ping()
         ping(intervalMs)
       })
     }
-    this.#session = session
-    const sayHello = () => session.peer.control('hello', this.#hello(token))
-    if (socket.readyState === 1) sayHello()
+    const sayHello = () => {
+      try {
+        link.peer.control('hello', this.#hello(token))
+      } catch (thrown) {
+        ended.resolve(RpcError.from(thrown))
+      }
+    }
+    if (socket.readyState === OPEN) sayHello()
     else socket.addEventListener('open', sayHello)
-    const { code, reason } = await session.closed
+    this.#session = session
+    void link.closed.then(({ code, reason }) => ended.resolve(lost(`${code}${reason ? ` ${reason}` : ''}`)))
+
+    const error = await ended.promise
     cancelPing()
+    joining.signal.removeEventListener('abort', onLate)
+    this.#quit.signal.removeEventListener('abort', onQuit)
     this.#session = undefined
-    return `the socket closed (${code}${reason ? ` ${reason}` : ''})`
+    // Not awaited: a socket whose other end has gone may take long to say that it is closed.
+    link.peer.close(error)
+    link.close(1000, 'goodbye')
+    return error
+  }
+
+  /** A token and a socket, or the reason why there is none yet; a socket that comes too late is closed. */
+  async #enrol(signal: AbortSignal): Promise<{ token: string; socket: SocketLike }> {
+    const enrolling = this.#deps.enrol(signal)
+    enrolling.then(({ socket }) => signal.aborted && socket.close(1000), () => {})
+    return await untilAborted(enrolling, signal)
   }
 
   #hello(token: string): Hello {
     const { name, engine } = this.#deps
-    return { token, name, incarnation: this.#incarnation, info: engine.info, models: this.#runs.loaded() }
+    const { info } = engine
+    return {
+      token,
+      name: clip(name),
+      incarnation: this.#incarnation,
+      info: { ...info, build: clip(info.build), adapter: clip(info.adapter), reason: info.reason.slice(0, 1000) },
+      models: this.#runs.loaded().slice(-LIMITS.maxLoadedModels),
+    }
   }
 }
 
-function readWelcome(frame: ControlFrame): Welcome | undefined {
-  return frame.type === 'welcome' ? welcome.parse(frame.header) : undefined
+/** Drivers say of themselves what they like; a relay takes no more than this. */
+function clip(text: string): string {
+  return text.slice(0, LIMITS.maxNameLength)
+}
+
+/** @throws RpcError `invalid_argument`, upon which the socket is closed */
+function readWelcome(frame: ControlFrame): Welcome {
+  const parsed = welcome.safeParse(frame.header)
+  if (parsed.success) return parsed.data
+  throw new RpcError('invalid_argument', 'Cannot join the relay: its welcome is malformed')
+}
+
+function lost(why: string): RpcError {
+  return new RpcError('unavailable', `Cannot finish the call: the link to the relay was lost (${why})`)
 }

@@ -1,5 +1,6 @@
 import { type Bytes, readAll, sha256Hex } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { abortError } from '../rpc/deadline.ts'
 import { readHttpError } from '../rpc/http.ts'
 import { RpcError } from '../wire/errors.ts'
 
@@ -14,41 +15,49 @@ export interface ModelSource {
   get(sha256: string, signal: AbortSignal): Promise<Bytes>
 }
 
+export interface HttpModelsOptions {
+  /** Sent with every download: credentials, for example. */
+  headers?: Readonly<Record<string, string>>
+  cache?: ModelCache
+  /** `globalThis.fetch` by default. */
+  fetch?: (request: Request) => Promise<Response>
+}
+
 /**
  * Models from a gateway's `/blobs`, through a cache. Bytes are checked against their SHA-256 whether they came over the
  * network or out of the cache: neither is trusted.
  */
-export function httpModels(
-  gateway: string,
-  options: { headers?: Record<string, string>; cache?: ModelCache } = {},
-): ModelSource {
+export function httpModels(gateway: string, options: HttpModelsOptions = {}): ModelSource {
+  const root = gateway.replace(/\/+$/, '')
   return {
     async get(sha256, signal) {
+      // A cache that cannot be read costs a download, one that cannot be written costs the next: neither fails a load.
       const cached = await options.cache?.get(sha256).catch(() => undefined)
       if (cached && await sha256Hex(cached) === sha256) return cached
-      const bytes = await download(`${gateway}/blobs/${sha256}`, options.headers, signal)
+      const bytes = await download(`${root}/blobs/${sha256}`, options, signal)
       const actual = await sha256Hex(bytes)
       if (actual !== sha256) {
         throw new RpcError('data_loss', `Cannot load the model: its SHA-256 must be ${sha256}, got ${actual}`)
       }
-      // A full or forbidden cache costs the next load, not this one.
       await options.cache?.put(sha256, bytes).catch(() => {})
       return bytes
     },
   }
 }
 
-async function download(url: string, headers: Record<string, string> | undefined, signal: AbortSignal): Promise<Bytes> {
-  const response = await fetch(url, { headers, signal, redirect: 'error' }).catch((cause) => {
-    throw new RpcError('unavailable', `Cannot fetch the model: ${url} did not answer`, { cause })
-  })
-  if (!response.ok) throw await readHttpError(response)
-  const bytes = await readAll(response.body as ReadableStream<Uint8Array> | null, LIMITS.maxModelBytes)
-  if (!bytes) {
-    throw new RpcError(
-      'resource_exhausted',
-      `Cannot load the model: at most ${LIMITS.maxModelBytes} bytes are accepted`,
-    )
+async function download(url: string, options: HttpModelsOptions, signal: AbortSignal): Promise<Bytes> {
+  const send = options.fetch ?? ((request: Request) => fetch(request))
+  let bytes: Bytes | undefined
+  try {
+    // A redirect is an answer like any other that is not the model: credentials must not follow it.
+    const response = await send(new Request(url, { headers: options.headers, signal, redirect: 'manual' }))
+    if (!response.ok) throw await readHttpError(response)
+    bytes = await readAll(response.body as ReadableStream<Uint8Array> | null, LIMITS.maxModelBytes)
+  } catch (cause) {
+    if (signal.aborted) throw abortError(signal.reason)
+    if (cause instanceof RpcError) throw cause
+    throw new RpcError('unavailable', `Cannot fetch the model: ${url} did not answer in full`, { cause })
   }
-  return bytes
+  if (bytes) return bytes
+  throw new RpcError('resource_exhausted', `Cannot load the model: it may have ${LIMITS.maxModelBytes} bytes, got more`)
 }

@@ -1,9 +1,13 @@
+import { alignUp } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
 import { cutCalls, joinCalls } from '../pool/join.ts'
-import { createServer, implement } from '../rpc/server.ts'
+import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
+import { createServer, implement } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import type { ModelSource } from './model_source.ts'
@@ -11,55 +15,122 @@ import type { ModelSource } from './model_source.ts'
 export interface RunServer {
   /** Serves `shoal.Worker`. */
   send: Send
-  /** Models loaded now. */
+  /** Hashes of the models loaded now. */
   loaded(): string[]
 }
 
 /** A worker's work: loads the model if need be, joins the calls into one run, cuts its outputs apart again. */
 export function serveRuns(engine: Engine, models: ModelSource, clock: Clock): RunServer {
-  const loading = new Map<string, Promise<void>>()
+  const loads = new Loads(engine, models, clock)
+  const turns = new Turns()
 
-  const ensureLoaded = (sha256: string, signal: AbortSignal): Promise<void> => {
-    let load = loading.get(sha256)
-    if (!load) {
-      // Not tied to the call that asked first: others wait for the same load, and the next call will want it.
-      load = models.get(sha256, AbortSignal.timeout(LOAD_TIMEOUT_MS)).then(async (bytes) =>
-        void await engine.load(sha256, bytes)
-      )
-      loading.set(sha256, load)
-      load.catch(() => loading.delete(sha256))
-    }
-    signal.throwIfAborted()
-    return load
-  }
-
-  const runLoaded = async (sha256: string, inputs: Record<string, Tensor>, signal: AbortSignal): Promise<RunResult> => {
-    await ensureLoaded(sha256, signal)
-    try {
-      return await engine.run(sha256, inputs)
-    } catch (thrown) {
-      if (!(thrown instanceof RpcError) || thrown.code !== 'not_found') throw thrown
-      // The engine was restarted since and starts empty.
-      loading.delete(sha256)
-      await ensureLoaded(sha256, signal)
-      return await engine.run(sha256, inputs)
-    }
+  /** One run at a time: what waits here can still be cancelled, and what waits inside the engine cannot. */
+  const run = async (sha256: string, inputs: Record<string, Tensor>, signal: AbortSignal): Promise<RunResult> => {
+    const askedAtMs = clock.now()
+    return await turns.take(signal, async () => {
+      const waitMs = clock.now() - askedAtMs
+      const { outputs, timings } = await engine.run(sha256, inputs)
+      return { outputs, timings: { waitMs: waitMs + timings.waitMs, runMs: timings.runMs } }
+    })
   }
 
   const server = createServer([
     implement(Worker, {
       run: async ({ model, calls }, { signal }) => {
         const startedAtMs = clock.now()
-        await ensureLoaded(model, signal)
-        const loadMs = clock.now() - startedAtMs
+        const load = loads.of(model)
+        await untilAborted(load, signal)
+        let loadMs = clock.now() - startedAtMs
         const { inputs, rows } = joinCalls(calls)
-        const { outputs, timings } = await runLoaded(model, inputs, signal)
-        return { calls: cutCalls(outputs, rows), timings: { loadMs, ...timings } }
+        let result: RunResult
+        try {
+          result = await run(model, inputs, signal)
+        } catch (thrown) {
+          if (!(thrown instanceof RpcError) || thrown.code !== 'not_found') throw thrown
+          // The engine was restarted since and starts empty.
+          loads.forget(model, load)
+          const againAtMs = clock.now()
+          await untilAborted(loads.of(model), signal)
+          loadMs += clock.now() - againAtMs
+          result = await run(model, inputs, signal)
+        }
+        checkSize(result.outputs, calls.length)
+        return { calls: cutCalls(result.outputs, rows), timings: { loadMs, ...result.timings } }
       },
     }),
   ])
-  return { send: server, loaded: () => [...loading.keys()] }
+  return { send: server, loaded: () => loads.done() }
 }
 
-/** Fetching and compiling a model of the largest size over a slow link. */
-const LOAD_TIMEOUT_MS = 600_000
+/** Loads of models, each under way or done: however many calls want one, it is loaded once. */
+class Loads {
+  readonly #engine: Engine
+  readonly #models: ModelSource
+  readonly #clock: Clock
+  readonly #loads = new Map<string, Promise<void>>()
+  readonly #done = new Set<string>()
+
+  constructor(engine: Engine, models: ModelSource, clock: Clock) {
+    this.#engine = engine
+    this.#models = models
+    this.#clock = clock
+  }
+
+  of(sha256: string): Promise<void> {
+    let load = this.#loads.get(sha256)
+    if (!load) {
+      load = this.#load(sha256)
+      this.#loads.set(sha256, load)
+      load.then(() => this.#done.add(sha256), () => this.forget(sha256, load))
+    }
+    return load
+  }
+
+  /** Drops a load that failed or is no longer true, unless another has taken its place. */
+  forget(sha256: string, load: Promise<void> | undefined): void {
+    if (this.#loads.get(sha256) !== load) return
+    this.#loads.delete(sha256)
+    this.#done.delete(sha256)
+  }
+
+  done(): string[] {
+    return [...this.#done]
+  }
+
+  /** Not tied to the call that asked first: others wait for the same load, and the next call will want it. */
+  async #load(sha256: string): Promise<void> {
+    using deadline = new Deadline(this.#clock, DEFAULTS.modelLoadTimeoutMs)
+    const bytes = await untilAborted(this.#models.get(sha256, deadline.signal), deadline.signal)
+    await this.#engine.load(sha256, bytes)
+  }
+}
+
+/** A queue for one device, which those may leave who have not begun. */
+class Turns {
+  #last: Promise<void> = Promise.resolve()
+
+  async take<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const before = this.#last
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#last = promise
+    try {
+      await untilAborted(before, signal)
+      return await work()
+    } finally {
+      // Whoever leaves early hands on the place of the one before.
+      void before.then(resolve)
+    }
+  }
+}
+
+/** An answer too long for a frame would cost the worker its socket, and with it every call there. */
+function checkSize(outputs: Record<string, Tensor>, calls: number): void {
+  let bytes = calls * Object.keys(outputs).length * 8
+  for (const name in outputs) bytes += alignUp(outputs[name]?.bytes.byteLength ?? 0, 8)
+  if (bytes > LIMITS.maxMessageBytes) {
+    throw new RpcError(
+      'resource_exhausted',
+      `Cannot return the outputs of ${calls} joined calls: they may have ${LIMITS.maxMessageBytes} bytes, got ${bytes}`,
+    )
+  }
+}

@@ -1,0 +1,216 @@
+import { LIMITS } from '../base/limits.ts'
+import type { ModelRef } from '../contracts/pool.ts'
+import type { Tensor } from '../wire/tensor.ts'
+import type { PoolCall } from './pool_call.ts'
+
+/** A worker as the pool sees it: over a relay's socket, or an engine in the same process. */
+export interface PoolWorker {
+  readonly id: string
+  readonly name: string
+  readonly device: string
+  /**
+   * Runs calls of one model, in order. Rejects with `unavailable` if the worker is lost or cannot work for a while.
+   * When the signal aborts, its outcome is ignored.
+   */
+  run(model: ModelRef, calls: readonly { inputs: Record<string, Tensor> }[], signal: AbortSignal): Promise<WorkerReply>
+}
+
+export interface WorkerReply {
+  calls: readonly { outputs: Record<string, Tensor> }[]
+  timings: { loadMs: number; waitMs: number; runMs: number }
+}
+
+/** Calls that one worker computes together. */
+export interface Run {
+  /** Order of sending, over all workers. */
+  readonly number: number
+  readonly calls: readonly PoolCall[]
+  readonly seat: Seat
+  /** Ends the run on its worker. */
+  readonly cancel: AbortController
+  /** Calls whose callers still wait. */
+  live: number
+  /** Answered, failed or taken back: what its worker still says of it is ignored. */
+  over: boolean
+  /** True if its worker vanished before it can have begun: it is not what took the worker down. */
+  spared: boolean
+}
+
+/** A worker's place in the pool: what it holds, and whether it may be given more. */
+export class Seat {
+  readonly worker: PoolWorker
+  /** Models known to be loaded, by hash, the longest known first. */
+  readonly models: Set<string>
+  /** Sent and not yet answered, in order: the first computes, the second waits on the wire. */
+  readonly runs: Run[] = []
+  draining = false
+  served = 0
+  /** Failures as a whole since its last success. */
+  failures = 0
+  /** Number of the last-sent run that it has answered. */
+  lastAnswered = -1
+  /** False after a run was taken back from it, until it answers one: it is slow, and would only hold up the next. */
+  prefetches = true
+  readonly #onIdle: (() => void)[] = []
+  #cancelRest: (() => void) | undefined
+
+  constructor(worker: PoolWorker, models: Iterable<string>) {
+    this.worker = worker
+    this.models = new Set(models)
+  }
+
+  get resting(): boolean {
+    return this.#cancelRest !== undefined
+  }
+
+  /** @param cancel stops the timer that calls `wake` */
+  rest(cancel: () => void): void {
+    this.#cancelRest?.()
+    this.#cancelRest = cancel
+  }
+
+  wake(): void {
+    this.#cancelRest?.()
+    this.#cancelRest = undefined
+  }
+
+  /** Resolves when nothing is in flight. */
+  idle(): Promise<void> {
+    return this.runs.length === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
+  }
+
+  take(run: Run): void {
+    this.runs.push(run)
+  }
+
+  release(run: Run): void {
+    const index = this.runs.indexOf(run)
+    if (index >= 0) this.runs.splice(index, 1)
+    if (this.runs.length === 0) { for (const done of this.#onIdle.splice(0)) done() }
+  }
+
+  /** Notes a run answered well. */
+  answered(run: Run): void {
+    this.served += run.calls.length
+    this.failures = 0
+    this.prefetches = true
+    this.lastAnswered = Math.max(this.lastAnswered, run.number)
+    const model = run.calls[0]?.model.sha256
+    if (model === undefined || this.models.has(model)) return
+    this.models.add(model)
+    const [longest] = this.models
+    if (this.models.size > LIMITS.maxLoadedModels && longest !== undefined) this.models.delete(longest)
+  }
+}
+
+/** All seats, and those among them that may be given a run right now. */
+export class SeatBook {
+  readonly #seats = new Map<string, Seat>()
+  /** Nothing in flight; the longest idle first. */
+  readonly #idle = new Set<Seat>()
+  /** One run computing, room for the next; the longest computing first. */
+  readonly #computing = new Set<Seat>()
+  /** Runs that wait behind another, in the order they were sent. */
+  readonly #behind = new Set<Run>()
+  /** Seats that are not draining. */
+  usable = 0
+
+  get size(): number {
+    return this.#seats.size
+  }
+
+  get(id: string): Seat | undefined {
+    return this.#seats.get(id)
+  }
+
+  add(seat: Seat): void {
+    this.remove(seat.worker.id)
+    this.#seats.set(seat.worker.id, seat)
+    this.usable++
+    this.#place(seat)
+  }
+
+  remove(id: string): Seat | undefined {
+    const seat = this.#seats.get(id)
+    if (!seat) return undefined
+    this.#seats.delete(id)
+    if (!seat.draining) this.usable--
+    seat.wake()
+    this.#place(seat)
+    for (const run of seat.runs.slice(1)) {
+      run.spared = true
+      this.#behind.delete(run)
+    }
+    return seat
+  }
+
+  drain(seat: Seat): void {
+    if (seat.draining) return
+    seat.draining = true
+    this.usable--
+    this.#place(seat)
+  }
+
+  /** Keeps a seat out of the choice until `wake`. */
+  rest(seat: Seat, cancel: () => void): void {
+    seat.rest(cancel)
+    this.#place(seat)
+  }
+
+  wake(seat: Seat): void {
+    seat.wake()
+    this.#place(seat)
+  }
+
+  take(seat: Seat, run: Run): void {
+    seat.take(run)
+    if (seat.runs.length > 1) this.#behind.add(run)
+    this.#place(seat)
+  }
+
+  release(run: Run): void {
+    run.over = true
+    const { seat } = run
+    seat.release(run)
+    this.#behind.delete(run)
+    const [first] = seat.runs
+    if (first) this.#behind.delete(first)
+    this.#place(seat)
+  }
+
+  /** The best seat for a model: an idle one before one that computes, one that has it loaded before one that has not. */
+  best(model: string | undefined): Seat | undefined {
+    return firstWith(model, this.#idle) ?? firstWith(model, this.#computing)
+  }
+
+  /**
+   * The longest-sent run that waits behind another and that `seat` would start sooner: `seat` is idle, or has answered
+   * a run that was sent later.
+   */
+  overdue(seat: Seat): Run | undefined {
+    for (const run of this.#behind) {
+      if (run.seat !== seat) return seat.runs.length === 0 || run.number < seat.lastAnswered ? run : undefined
+    }
+    return undefined
+  }
+
+  #place(seat: Seat): void {
+    const isOpen = !seat.draining && !seat.resting && this.#seats.get(seat.worker.id) === seat
+    keep(this.#idle, seat, isOpen && seat.runs.length === 0)
+    keep(this.#computing, seat, isOpen && seat.runs.length === 1 && seat.prefetches)
+  }
+}
+
+function keep<T>(set: Set<T>, item: T, wanted: boolean): void {
+  if (wanted) set.add(item)
+  else set.delete(item)
+}
+
+function firstWith(model: string | undefined, seats: ReadonlySet<Seat>): Seat | undefined {
+  let first: Seat | undefined
+  for (const seat of seats) {
+    if (model === undefined || seat.models.has(model)) return seat
+    first ??= seat
+  }
+  return first
+}
