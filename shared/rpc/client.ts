@@ -1,11 +1,14 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
-import { RpcError } from '../wire/errors.ts'
-import { decodePayload, encodePayload } from '../wire/payload.ts'
+import { LIMITS } from '../base/limits.ts'
+import { isRange } from '../base/version.ts'
+import { invalid, RpcError } from '../wire/errors.ts'
+import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
 import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
 import { Deadline, untilAborted } from './deadline.ts'
-import { intercept, type Interceptor, type Metadata, type RpcRequest, type Send, type Transport } from './send.ts'
+import { checkMetadata, type Metadata } from './metadata.ts'
+import { intercept, type Interceptor, type RpcRequest, type Send, type Transport } from './send.ts'
 import { newTrace } from './trace.ts'
 
 export interface CallOptions {
@@ -39,11 +42,15 @@ export type Client<C extends ServiceContract> = {
     : (input: Input<C['methods'][K]>, options?: CallOptions) => AsyncIterable<Output<C['methods'][K]>>
 }
 
-/** A typed client of `contract` over one transport. Inputs are checked before they are sent, outputs as they arrive. */
+/**
+ * A typed client of `contract` over one transport. Inputs are checked before they are sent, outputs as they arrive.
+ * @throws RpcError `invalid_argument` for a version that is no range, or a group that could not travel
+ */
 export function clientOver<const M extends Methods>(
   contract: ServiceContract<M>,
   options: ClientOptions,
 ): Client<ServiceContract<M>> {
+  checkOptions(options)
   const call: MethodCaller = {
     send: intercept(options.transport.send, options.interceptors),
     clock: options.clock ?? systemClock,
@@ -59,6 +66,18 @@ export function clientOver<const M extends Methods>(
   return Object.fromEntries(methods) as Client<ServiceContract<M>>
 }
 
+function checkOptions({ version, group }: ClientOptions): void {
+  if (version !== undefined && !isRange(version)) {
+    throw invalid(`Cannot make the client: version must be a semver range such as ^1.0.0, got "${version}"`)
+  }
+  if (group !== undefined && (!GROUP.test(group) || group.length > LIMITS.maxNameLength)) {
+    throw invalid(`Cannot make the client: group must be of letters, digits and ._-, got "${group}"`)
+  }
+}
+
+/** A group stands in an HTTP header and in the registry's keys. */
+const GROUP = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
+
 interface MethodCaller {
   send: Send
   clock: Clock
@@ -73,27 +92,19 @@ async function callUnary(
   input: unknown,
   options: CallOptions = {},
 ): Promise<unknown> {
-  const checked = await validate(
-    method.input,
-    input,
-    `the input of ${caller.contract.name}/${name}`,
-    'invalid_argument',
-  )
+  const checked = await validate(method.input, input, inputOf(caller, name), 'invalid_argument')
   using deadline = open(caller, options)
   const response = await untilAborted(
     caller.send(toRequest(caller, name, method, checked, options, deadline)),
     deadline.signal,
   )
   if (response.kind !== 'unary') {
-    throw new RpcError('internal', `Cannot read the answer of ${name}: expected one value, got a stream`)
+    const reason = new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected one value, got a stream`)
+    deadline.cancel(reason)
+    throw reason
   }
   options.onMetadata?.(response.metadata)
-  return await validate(
-    method.output,
-    decodePayload(response.payload),
-    `the output of ${caller.contract.name}/${name}`,
-    'internal',
-  )
+  return await readOutput(caller, name, method, response.payload)
 }
 
 async function* callStreaming(
@@ -103,12 +114,7 @@ async function* callStreaming(
   input: unknown,
   options: CallOptions = {},
 ): AsyncGenerator<unknown> {
-  const checked = await validate(
-    method.input,
-    input,
-    `the input of ${caller.contract.name}/${name}`,
-    'invalid_argument',
-  )
+  const checked = await validate(method.input, input, inputOf(caller, name), 'invalid_argument')
   using deadline = open(caller, options)
   try {
     const response = await untilAborted(
@@ -116,21 +122,34 @@ async function* callStreaming(
       deadline.signal,
     )
     if (response.kind !== 'stream') {
-      throw new RpcError('internal', `Cannot read the answer of ${name}: expected a stream, got one value`)
+      throw new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected a stream, got one value`)
     }
     options.onMetadata?.(response.metadata)
-    for await (const payload of response.payloads) {
-      yield await validate(
-        method.output,
-        decodePayload(payload),
-        `the output of ${caller.contract.name}/${name}`,
-        'internal',
-      )
-    }
+    for await (const payload of response.payloads) yield await readOutput(caller, name, method, payload)
   } finally {
     // A consumer that stops early must stop the far side too; after the last item this does nothing.
     deadline.cancel(new RpcError('canceled', 'Cannot finish the stream: the caller stopped reading'))
   }
+}
+
+/** Decodes and checks what came back. Whatever is wrong with it, the caller's input is not. */
+async function readOutput(caller: MethodCaller, name: string, method: Method, payload: Payload): Promise<unknown> {
+  let output: unknown
+  try {
+    output = decodePayload(payload)
+  } catch (cause) {
+    const { message } = RpcError.from(cause)
+    throw new RpcError('internal', `Cannot read ${outputOf(caller, name)}: ${message}`, { cause })
+  }
+  return await validate(method.output, output, outputOf(caller, name), 'internal')
+}
+
+function inputOf(caller: MethodCaller, name: string): string {
+  return `the input of ${caller.contract.name}/${name}`
+}
+
+function outputOf(caller: MethodCaller, name: string): string {
+  return `the output of ${caller.contract.name}/${name}`
 }
 
 function open(caller: MethodCaller, options: CallOptions): Deadline {
@@ -157,7 +176,7 @@ function toRequest(
     timeoutMs: deadline.remainingMs,
     signal: deadline.signal,
     traceparent: options.traceparent ?? newTrace(),
-    metadata: options.metadata ?? {},
+    metadata: checkMetadata(options.metadata),
     payload: encodePayload(input, client.transport.codec),
   }
 }

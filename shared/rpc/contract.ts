@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { LIMITS } from '../base/limits.ts'
 import { isVersion } from '../base/version.ts'
 import { RpcError } from '../wire/errors.ts'
 
@@ -58,8 +59,14 @@ export function defineService<const M extends Methods>(contract: ServiceContract
     throw bad(`service name must look like "demo.Hello", got "${contract.name}"`)
   }
   if (!isVersion(contract.version)) throw bad(`version must be semver such as 1.0.0, got "${contract.version}"`)
+  if (contract.name.length > LIMITS.maxNameLength) {
+    throw bad(`service name must have at most ${LIMITS.maxNameLength} characters, got ${contract.name.length}`)
+  }
   for (const name of Object.keys(contract.methods)) {
-    if (!METHOD_NAME.test(name)) throw bad(`method name must look like "sayHello", got "${name}"`)
+    // A client with a method `then` would be called by every await.
+    if (!METHOD_NAME.test(name) || name === 'then' || name.length > LIMITS.maxNameLength) {
+      throw bad(`method name must look like "sayHello", got "${name}"`)
+    }
   }
   return Object.freeze(contract)
 }
@@ -82,8 +89,10 @@ export async function validate(
   const outcome = schema['~standard'].validate(value)
   const result = outcome instanceof Promise ? await outcome : outcome
   if (!result.issues) return result.value
-  const [first] = result.issues
-  const path = (first?.path ?? []).map((segment) => typeof segment === 'object' ? segment.key : segment).join('.')
-  const details = result.issues.map((issue) => ({ message: issue.message, path: issue.path?.map(String) ?? [] }))
+  const details = result.issues.slice(0, LIMITS.maxErrorDetails).map(({ message, path = [] }) => {
+    return { message, path: path.map((segment) => String(typeof segment === 'object' ? segment.key : segment)) }
+  })
+  const [first] = details
+  const path = first?.path.join('.').slice(0, LIMITS.maxNameLength)
   throw new RpcError(code, `Cannot accept ${what}: ${path ? `at "${path}": ` : ''}${first?.message}`, { details })
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
-import { RpcError } from '../wire/errors.ts'
+import { LIMITS } from '../base/limits.ts'
+import { invalid, RpcError } from '../wire/errors.ts'
 
 /**
  * Time-out and cancellation as one thing: `signal` aborts when the time is over, when `parent` aborts, or when
@@ -13,12 +14,18 @@ export class Deadline implements Disposable {
   readonly #cancelTimer: () => void
   readonly #onParentAbort: () => void
 
+  /**
+   * @param timeoutMs above 0; what is beyond `LIMITS.maxTimeoutMs` is cut to it
+   * @throws RpcError `invalid_argument` for any other number
+   */
   constructor(clock: Clock, timeoutMs: number, parent?: AbortSignal) {
+    if (!(timeoutMs > 0)) throw invalid(`Cannot make the call: timeoutMs must be above 0, got ${timeoutMs}`)
+    const boundedMs = Math.min(timeoutMs, LIMITS.maxTimeoutMs)
     this.#clock = clock
-    this.#endsAtMs = clock.now() + timeoutMs
+    this.#endsAtMs = clock.now() + boundedMs
     this.#parent = parent
     this.#onParentAbort = () => this.cancel(abortError(parent?.reason))
-    this.#cancelTimer = clock.after(timeoutMs, () => this.cancel(deadlineExceeded(timeoutMs)))
+    this.#cancelTimer = clock.after(boundedMs, () => this.cancel(deadlineExceeded(boundedMs)))
     if (parent?.aborted) this.#onParentAbort()
     else parent?.addEventListener('abort', this.#onParentAbort, { once: true })
   }
@@ -31,7 +38,9 @@ export class Deadline implements Disposable {
     return Math.max(0, this.#endsAtMs - this.#clock.now())
   }
 
+  /** Aborts the signal. Nothing is left to wait for then, so timer and listener go at once. */
   cancel(reason: RpcError): void {
+    this[Symbol.dispose]()
     if (!this.#controller.signal.aborted) this.#controller.abort(reason)
   }
 

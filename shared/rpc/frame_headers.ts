@@ -1,24 +1,40 @@
 import { DEFAULTS } from '../base/defaults.ts'
+import type { Bytes } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
-import type { Frame } from '../wire/frame.ts'
-import { encodePayload, type Payload } from '../wire/payload.ts'
+import { encodeFrame, type Frame, type FrameType } from '../wire/frame.ts'
+import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
+import { toPlain } from '../wire/plain.ts'
+import { checkMetadata, type Metadata } from './metadata.ts'
+import type { RpcRequest } from './send.ts'
 import { continueTrace } from './trace.ts'
-import type { Metadata, RpcRequest } from './send.ts'
+
+/** What a frame is made of beside its type and number. */
+export interface FrameContent {
+  header: Record<string, unknown>
+  parts: readonly Uint8Array[]
+}
 
 /** Headers of request and response frames: what is left out takes the default that PROTOCOL.md gives. */
-export function writeRequest(request: RpcRequest): { header: Record<string, unknown>; parts: readonly Uint8Array[] } {
+export function writeRequest(request: RpcRequest): FrameContent {
   const { header, parts } = writePayload(request.payload)
-  header.service = request.service
-  header.method = request.method
-  header.timeoutMs = Math.max(1, Math.round(request.timeoutMs))
-  header.traceparent = request.traceparent
-  if (request.version) header.version = request.version
-  if (request.group !== 'default') header.group = request.group
-  if (request.stream) header.stream = true
-  if (request.idempotent) header.idempotent = true
-  if (hasEntries(request.metadata)) header.metadata = request.metadata
-  return { header, parts }
+  return { header: { ...header, ...requestFields(request) }, parts }
+}
+
+/** A request's header without its message. */
+export function requestFields(request: RpcRequest): Record<string, unknown> {
+  const fields: Record<string, unknown> = {
+    service: request.service,
+    method: request.method,
+    timeoutMs: Math.max(1, Math.round(request.timeoutMs)),
+    traceparent: request.traceparent,
+  }
+  if (request.version) fields.version = request.version
+  if (request.group !== 'default') fields.group = request.group
+  if (request.stream) fields.stream = true
+  if (request.idempotent) fields.idempotent = true
+  if (hasEntries(request.metadata)) fields.metadata = request.metadata
+  return fields
 }
 
 /** @throws RpcError `invalid_argument` if a field has the wrong type */
@@ -26,7 +42,7 @@ export function readRequest(frame: Frame): Omit<RpcRequest, 'signal'> {
   const { header } = frame
   const timeoutMs = header.timeoutMs ?? DEFAULTS.callTimeoutMs
   if (typeof timeoutMs !== 'number' || !(timeoutMs > 0)) {
-    throw invalid(`Cannot read the request: timeoutMs must be above 0, got ${timeoutMs}`)
+    throw invalid('Cannot read the request: timeoutMs must be a number above 0')
   }
   return {
     service: text(header, 'service'),
@@ -36,50 +52,92 @@ export function readRequest(frame: Frame): Omit<RpcRequest, 'signal'> {
     stream: header.stream === true,
     idempotent: header.idempotent === true,
     timeoutMs: Math.min(timeoutMs, LIMITS.maxTimeoutMs),
-    traceparent: continueTrace(text(header, 'traceparent', '')),
-    metadata: readMetadata(header.metadata),
+    traceparent: continueTrace(typeof header.traceparent === 'string' ? header.traceparent : undefined),
+    metadata: checkMetadata(header.metadata),
     payload: readPayload(frame),
   }
 }
 
-export function writePayload(payload: Payload): { header: Record<string, unknown>; parts: readonly Uint8Array[] } {
+export function writePayload(payload: Payload): FrameContent {
   if (payload.codec === 'value') return writePayload(encodePayload(payload.value, 'tensors'))
   return payload.codec === 'tensors'
     ? { header: { message: payload.structure }, parts: payload.parts }
     : { header: { codec: payload.codec }, parts: [payload.body] }
 }
 
+/** @throws RpcError `invalid_argument` */
 export function readPayload(frame: Frame): Payload {
   const codec = frame.header.codec ?? 'tensors'
-  if (codec === 'tensors') return { codec, structure: frame.header.message, parts: frame.parts }
-  const [body] = frame.parts
-  if ((codec !== 'json' && codec !== 'msgpack') || !body) {
-    throw invalid(`Cannot read the frame: codec must be json or msgpack with one part, got ${codec}`)
+  if (codec === 'tensors') return { codec, structure: frame.header.message ?? null, parts: frame.parts }
+  const [body, ...more] = frame.parts
+  if ((codec !== 'json' && codec !== 'msgpack') || !body || more.length > 0) {
+    throw invalid('Cannot read the frame: codec must be json or msgpack with one part, or tensors')
   }
-  return { codec, body: body as Uint8Array<ArrayBuffer> }
+  return { codec, body: body as Bytes }
 }
 
-export function writeResponseError(error: RpcError): Record<string, unknown> {
-  return { error: { ...error.toJSON(), retryAfterMs: error.retryAfterMs, neverSent: error.neverSent || undefined } }
+/**
+ * A structure too long for a frame's header travels as msgpack instead: in the body, where it may be as long as tensors.
+ * @throws RpcError `resource_exhausted` if it does not fit there either
+ */
+export function encodeFitting(type: FrameType, id: number, payload: Payload, add: Record<string, unknown>): Bytes[] {
+  try {
+    const { header, parts } = writePayload(payload)
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts })
+  } catch (thrown) {
+    const isOpen = payload.codec === 'tensors' || payload.codec === 'value'
+    if (!isOpen || !(thrown instanceof RpcError) || thrown.code !== 'resource_exhausted') throw thrown
+    const { header, parts } = writePayload(encodePayload(decodePayload(payload), 'msgpack'))
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts })
+  }
+}
+
+/** An error as a header. Details that no frame can hold stay behind. */
+export function writeResponseError(error: RpcError): { error: Record<string, unknown> } {
+  const { code, details, retryAfterMs, neverSent } = error
+  return {
+    error: {
+      code,
+      // Cutting may halve a surrogate pair, and the text may quote one that was halved before.
+      message: error.message.slice(0, LIMITS.maxErrorLength).toWellFormed(),
+      details: details.length > 0 ? plainDetails(details) : undefined,
+      retryAfterMs,
+      neverSent: neverSent || undefined,
+    },
+  }
+}
+
+/** An error as a frame. Details too long for a header stay behind. */
+export function encodeError(type: 'response' | 'end', id: number, error: RpcError): Bytes[] {
+  const header = writeResponseError(error)
+  try {
+    return encodeFrame({ type, id, header, parts: [] })
+  } catch {
+    delete header.error.details
+    return encodeFrame({ type, id, header, parts: [] })
+  }
+}
+
+function plainDetails(details: readonly unknown[]): unknown {
+  try {
+    return toPlain(details.slice(0, LIMITS.maxErrorDetails), { name: 'an error', binary: true, tensor: () => null })
+  } catch {
+    return undefined
+  }
 }
 
 export function readResponseError(header: Frame['header']): RpcError | undefined {
   if (header.error === undefined) return undefined
   const { retryAfterMs, neverSent } = (header.error ?? {}) as { retryAfterMs?: unknown; neverSent?: unknown }
   return RpcError.fromJson(header.error, {
-    retryAfterMs: typeof retryAfterMs === 'number' ? retryAfterMs : undefined,
+    retryAfterMs: typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? retryAfterMs : undefined,
     neverSent: neverSent === true,
   })
 }
 
-/** @throws RpcError `invalid_argument` unless every value is a text */
+/** @throws RpcError `invalid_argument` unless it maps names to texts that HTTP could carry too */
 export function readMetadata(value: unknown): Metadata {
-  if (value === undefined) return {}
-  const entries = typeof value === 'object' && value !== null ? Object.entries(value) : undefined
-  if (!entries?.every(([, entry]) => typeof entry === 'string')) {
-    throw invalid('Cannot read the request: metadata must map names to texts')
-  }
-  return value as Metadata
+  return checkMetadata(value)
 }
 
 function text(header: Frame['header'], key: string, otherwise?: string): string {

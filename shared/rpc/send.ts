@@ -1,4 +1,7 @@
 import type { Codec, Payload } from '../wire/payload.ts'
+import type { Metadata } from './metadata.ts'
+
+export type { Metadata } from './metadata.ts'
 
 /**
  * The one shape of calling: a client's transport, a server's dispatch, a router over many instances and an
@@ -27,9 +30,6 @@ export interface RpcRequest {
   metadata: Metadata
   payload: Payload
 }
-
-/** What travels beside a message, as HTTP headers or in a frame's header. Names are lower case. */
-export type Metadata = Readonly<Record<string, string>>
 
 export type RpcResponse =
   | { kind: 'unary'; metadata: Metadata; payload: Payload }

@@ -1,9 +1,10 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { satisfies } from '../base/version.ts'
-import { RpcError } from '../wire/errors.ts'
+import { isRange, satisfies } from '../base/version.ts'
+import { invalid, RpcError } from '../wire/errors.ts'
 import { type Codec, decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
 import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
-import { intercept, type Interceptor, type Metadata, type RpcRequest, type RpcResponse, type Send } from './send.ts'
+import { type Metadata, problemOf } from './metadata.ts'
+import { intercept, type Interceptor, type RpcRequest, type RpcResponse, type Send } from './send.ts'
 
 /** What a handler knows of its call. */
 export interface Context {
@@ -60,13 +61,17 @@ async function dispatch(services: ReadonlyMap<string, Implementation>, request: 
     timeoutMs: request.timeoutMs,
     metadata: request.metadata,
     traceparent: request.traceparent,
-    setMetadata: (name, value) => void (metadata[name] = value),
+    setMetadata(name, value) {
+      const problem = problemOf(name, value)
+      if (problem) throw new RpcError('internal', `Cannot set the metadata of ${label}: ${problem}`)
+      metadata[name] = value
+    },
   }
   const outcome = implementation.handlers[request.method]?.(input as never, context)
   if (method.kind === 'unary') {
     const result = await outcome
     const output = trusted ? result : await validate(method.output, result, `the output of ${label}`, 'internal')
-    return { kind: 'unary', metadata, payload: encodePayload(output, codec) }
+    return { kind: 'unary', metadata, payload: encodeOutput(output, codec, label) }
   }
   return { kind: 'stream', metadata, payloads: encodeEach(outcome as AsyncIterable<unknown>, method, label, codec) }
 }
@@ -81,6 +86,9 @@ function find(services: ReadonlyMap<string, Implementation>, request: RpcRequest
   }
   const { contract } = implementation
   if (!satisfies(contract.version, request.version)) {
+    if (!isRange(request.version)) {
+      throw invalid(`Cannot call ${request.service}: version must be a semver range, got "${request.version}"`)
+    }
     throw new RpcError(
       'failed_precondition',
       `Cannot call ${request.service}: version ${request.version} was asked for, this server has ${contract.version}`,
@@ -101,6 +109,15 @@ function find(services: ReadonlyMap<string, Implementation>, request: RpcRequest
   return { implementation, method }
 }
 
+/** What cannot be encoded passed its schema, but is nothing that the caller could mend. */
+function encodeOutput(output: unknown, codec: Codec, label: string): Payload {
+  try {
+    return encodePayload(output, codec)
+  } catch (cause) {
+    throw new RpcError('internal', `Cannot send the output of ${label}: ${RpcError.from(cause).message}`, { cause })
+  }
+}
+
 async function* encodeEach(
   items: AsyncIterable<unknown>,
   method: Method,
@@ -108,6 +125,6 @@ async function* encodeEach(
   codec: Codec,
 ): AsyncGenerator<Payload> {
   for await (const item of items) {
-    yield encodePayload(await validate(method.output, item, `an output of ${label}`, 'internal'), codec)
+    yield encodeOutput(await validate(method.output, item, `an output of ${label}`, 'internal'), codec, label)
   }
 }

@@ -1,8 +1,9 @@
-import { Decoder, Encoder, ExtensionCodec } from '@msgpack/msgpack'
+import { Decoder, Encoder, ExtData, type ExtensionCodecType } from '@msgpack/msgpack'
 import { type Bytes, concat, decodeUtf8, EMPTY, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from './errors.ts'
-import { isForbiddenKey, scan } from './scan.ts'
+import { scan, type TextPlace } from './scan.ts'
+import { scanJson } from './scan_json.ts'
 import { fromJsonValues, Tensor } from './tensor.ts'
 
 /**
@@ -17,55 +18,57 @@ interface Slot {
 }
 
 const PLACEHOLDER_BYTES = 6
-const TENSOR_EXT = 1
 
 /** Filled while one (synchronous) encode runs; empty between encodes. */
 const slots: Slot[] = []
 
-const placeholders = new ExtensionCodec()
-placeholders.register({
-  type: TENSOR_EXT,
-  encode: (value) => {
+/** Extensions serve as placeholders of tensors while a message is encoded; none is ever sent or accepted. */
+const placeholders: ExtensionCodecType<undefined> = {
+  tryToEncode(value) {
     if (!(value instanceof Tensor)) return null
-    return (dataAt: number) => {
+    return new ExtData(0, (dataAt: number) => {
       slots.push({ at: dataAt - PLACEHOLDER_BYTES, tensor: value })
       return EMPTY
-    }
+    })
   },
-  decode: () => {
+  decode() {
     throw invalid('Cannot decode the message: extensions are not used')
   },
-})
+}
 
-const encoder = new Encoder({ extensionCodec: placeholders, ignoreUndefined: true, maxDepth: LIMITS.maxDepth + 1 })
-const decoder = new Decoder({
-  maxStrLength: LIMITS.maxMessageBytes,
-  maxBinLength: LIMITS.maxMessageBytes,
-  maxArrayLength: LIMITS.maxNodes,
-  maxMapLength: LIMITS.maxNodes,
-  maxExtLength: 0,
-})
+const newEncoder = () =>
+  new Encoder({ extensionCodec: placeholders, ignoreUndefined: true, maxDepth: LIMITS.maxDepth + 1 })
+
+let encoder = newEncoder()
+const decoder = new Decoder({ maxArrayLength: LIMITS.maxNodes, maxMapLength: LIMITS.maxNodes, maxExtLength: 0 })
+
+/** Encoder and decoder keep their last message. One larger than this is not worth its memory. */
+const MAX_KEPT_BYTES = 1 << 20
+
+/** @returns the message with placeholders for its tensors, which are in `slots`; valid until the next encode */
+function encodeSkeleton(value: unknown): Uint8Array {
+  slots.length = 0
+  try {
+    const skeleton = encoder.encodeSharedRef(value)
+    if (skeleton.buffer.byteLength > MAX_KEPT_BYTES) encoder = newEncoder()
+    return skeleton
+  } catch (cause) {
+    slots.length = 0
+    throw new RpcError('internal', `Cannot encode the message: ${(cause as Error).message}`, { cause })
+  }
+}
 
 /**
  * Encodes a value as msgpack, in pieces: what surrounds the tensors is fresh, their data are views of the tensors.
  * @throws RpcError `internal` for what msgpack cannot hold (functions, symbols, bigints)
  */
 export function encodeParts(value: unknown): Uint8Array[] {
-  slots.length = 0
-  let skeleton: Uint8Array
-  try {
-    skeleton = encoder.encodeSharedRef(value)
-  } catch (cause) {
-    slots.length = 0
-    throw new RpcError('internal', `Cannot encode the message: ${(cause as Error).message}`, { cause })
-  }
-  if (slots.length === 0) return [skeleton.slice()]
+  const skeleton = encodeSkeleton(value).slice()
+  if (slots.length === 0) return [skeleton]
   const parts: Uint8Array[] = []
-  const heads = slots.splice(0)
-  skeleton = skeleton.slice()
   let from = 0
   let written = 0
-  for (const { at, tensor } of heads) {
+  for (const { at, tensor } of slots.splice(0)) {
     const before = skeleton.subarray(from, at)
     const head = tensorHead(tensor, written + before.byteLength)
     parts.push(before, head, tensor.bytes)
@@ -82,28 +85,61 @@ export function encode(value: unknown): Bytes {
 }
 
 /**
+ * Encodes a frame's header.
+ * @returns bytes that are valid until the next encode
+ * @throws RpcError `internal` if it holds a tensor: those are parts of a frame
+ */
+export function encodeHeader(header: Readonly<Record<string, unknown>>): Uint8Array {
+  const bytes = encodeSkeleton(header)
+  if (slots.length === 0) return bytes
+  slots.length = 0
+  throw new RpcError('internal', 'Cannot encode the frame: tensors must be parts, not in the header')
+}
+
+/**
  * Decodes one msgpack message. Binary data and tensors are views of `bytes`, which must not change afterwards.
  * @throws RpcError `invalid_argument` for anything PROTOCOL.md does not accept
  */
 export function decode(bytes: Uint8Array): unknown {
-  const { hasTensors } = scan(bytes)
-  const value = decodeScanned(bytes)
+  const { hasTensors, marked } = scan(bytes)
+  const value = decodeScanned(bytes, marked)
   return hasTensors ? mapTensors(value, readTensor) : value
 }
 
 /** Decodes a frame's header, in which "$tensor" marks a reference to one of the frame's parts and stays as it is. */
 export function decodeHeader(bytes: Uint8Array): unknown {
-  scan(bytes)
-  return decodeScanned(bytes)
+  return decodeScanned(bytes, scan(bytes).marked)
 }
 
-function decodeScanned(bytes: Uint8Array): unknown {
+function decodeScanned(bytes: Uint8Array, marked: readonly TextPlace[]): unknown {
   try {
-    return decoder.decode(bytes)
+    return decoder.decode(marked.length === 0 ? bytes : doubleMarks(bytes, marked))
   } catch (cause) {
     throw invalid(`Cannot decode the message: ${(cause as Error).message}`, { cause })
+  } finally {
+    if (bytes.byteLength > MAX_KEPT_BYTES) decoder.decode(NIL)
   }
 }
+
+const NIL = Uint8Array.of(0xc0)
+
+/** The library's decoder drops the byte-order mark of a long text: here each gets a second one for it to drop. */
+function doubleMarks(bytes: Uint8Array, marked: readonly TextPlace[]): Uint8Array {
+  const parts: Uint8Array[] = []
+  let from = 0
+  for (const { headAt, start, end } of marked) {
+    if (end - start <= LONGEST_TEXT_KEPT) continue
+    const head = Uint8Array.of(0xdb, 0, 0, 0, 0, 0xef, 0xbb, 0xbf)
+    new DataView(head.buffer).setUint32(1, end - start + 3)
+    parts.push(bytes.subarray(from, headAt), head)
+    from = start
+  }
+  parts.push(bytes.subarray(from))
+  return concat(parts)
+}
+
+/** Up to this many bytes the library decodes a text by itself and keeps its mark. */
+const LONGEST_TEXT_KEPT = 200
 
 /** Encodes a value as JSON text; tensors take their JSON form. */
 export function encodeJson(value: unknown): Bytes {
@@ -114,20 +150,28 @@ export function encodeJson(value: unknown): Bytes {
   }
 }
 
-/** Decodes JSON text under the same rules as msgpack, as far as JSON can break them. */
+/** Decodes JSON text under the same rules as msgpack. */
 export function decodeJson(bytes: Uint8Array): unknown {
+  let text: string
+  try {
+    text = decodeUtf8(bytes)
+  } catch (cause) {
+    throw invalid('Cannot decode the message: JSON must be valid UTF-8', { cause })
+  }
+  const { hasTensors, mayBeIllFormed } = scanJson(bytes)
   let value: unknown
   try {
-    value = JSON.parse(decodeUtf8(bytes))
+    value = JSON.parse(text)
   } catch (cause) {
     throw invalid(`Cannot decode the message: expected JSON, got ${(cause as Error).message}`, { cause })
   }
-  return mapTensors(value, readJsonTensor)
+  if (mayBeIllFormed) requireWellFormed(value)
+  return hasTensors ? mapTensors(value, readJsonTensor) : value
 }
 
 /** Everything of a tensor's map but its data, padded so that the data start at a multiple of 8. */
 function tensorHead(tensor: Tensor, at: number): Uint8Array {
-  const description = encoder.encodeSharedRef({ $tensor: tensor.dtype, shape: tensor.shape })
+  const description = encodeSkeleton({ $tensor: tensor.dtype, shape: tensor.shape })
   const size = tensor.bytes.byteLength
   const lengthBytes = size < 0x100 ? 1 : size < 0x10000 ? 2 : 4
   const fixed = description.byteLength + PAD_KEY.byteLength + 2 + DATA_KEY.byteLength + 1 + lengthBytes
@@ -154,26 +198,35 @@ function tensorHead(tensor: Tensor, at: number): Uint8Array {
 const PAD_KEY = new Encoder().encode('pad')
 const DATA_KEY = new Encoder().encode('data')
 
-/** Replaces every map that holds "$tensor" by what `read` makes of it; checks keys and depth on the way. */
-export function mapTensors(value: unknown, read: (map: Record<string, unknown>) => unknown, depth = 0): unknown {
+/** Replaces every map that holds "$tensor" by what `read` makes of it, in place. The depth was bounded by a scan. */
+function mapTensors(value: unknown, read: (map: Record<string, unknown>) => unknown): unknown {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
-  if (depth >= LIMITS.maxDepth) {
-    throw invalid(`Cannot decode the message: nesting may be at most ${LIMITS.maxDepth} deep`)
-  }
   if (Array.isArray(value)) {
     // Numbers are most of what long arrays hold; they need no visit.
     for (let i = 0; i < value.length; i++) {
-      if (typeof value[i] === 'object') value[i] = mapTensors(value[i], read, depth + 1)
+      if (typeof value[i] === 'object') value[i] = mapTensors(value[i], read)
     }
     return value
   }
   const map = value as Record<string, unknown>
   if (Object.hasOwn(map, '$tensor')) return read(map)
   for (const key of Object.keys(map)) {
-    if (isForbiddenKey(key)) throw invalid(`Cannot decode the message: key "${key}" is not accepted`)
-    if (typeof map[key] === 'object') map[key] = mapTensors(map[key], read, depth + 1)
+    if (typeof map[key] === 'object') map[key] = mapTensors(map[key], read)
   }
   return map
+}
+
+/** Half of a surrogate pair can be written as an escape, but no UTF-8 text holds it: it could not travel further. */
+function requireWellFormed(value: unknown): void {
+  if (typeof value === 'string') {
+    if (!value.isWellFormed()) throw invalid('Cannot decode the message: a text must not hold half of a surrogate pair')
+  } else if (Array.isArray(value)) { for (const entry of value) requireWellFormed(entry) }
+  else if (typeof value === 'object' && value !== null) {
+    for (const [key, entry] of Object.entries(value)) {
+      requireWellFormed(key)
+      requireWellFormed(entry)
+    }
+  }
 }
 
 function readTensor(map: Record<string, unknown>): Tensor {

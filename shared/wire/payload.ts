@@ -1,6 +1,7 @@
-import { type Bytes, concat } from '../base/bytes.ts'
-import { decode, decodeJson, encodeJson, encodeParts, mapTensors } from './codec.ts'
+import type { Bytes } from '../base/bytes.ts'
+import { decode, decodeJson, encode, encodeJson } from './codec.ts'
 import { invalid } from './errors.ts'
+import { type Form, toPlain } from './plain.ts'
 import { Tensor } from './tensor.ts'
 
 /**
@@ -24,43 +25,45 @@ export interface TensorRef {
   part: number
 }
 
+const JSON_FORM: Form = { name: 'JSON', binary: false }
+const MSGPACK_FORM: Form = { name: 'msgpack', binary: true }
+
+/** @throws RpcError `invalid_argument` naming the place of anything that would not arrive as it was sent */
 export function encodePayload(value: unknown, codec: Codec): Payload {
-  if (codec === 'json') return { codec, body: encodeJson(value) }
-  if (codec === 'msgpack') return { codec, body: concat(encodeParts(value)) }
   if (codec === 'value') return { codec, value }
+  if (codec === 'json') return { codec, body: encodeJson(toPlain(value, JSON_FORM)) }
+  if (codec === 'msgpack') return { codec, body: encode(toPlain(value, MSGPACK_FORM)) }
   const parts: Uint8Array[] = []
-  const structure = split(value, parts)
-  return { codec, structure, parts }
+  const tensor = ({ dtype, shape, bytes }: Tensor): TensorRef => {
+    return { $tensor: dtype, shape, part: parts.push(bytes) - 1 }
+  }
+  return { codec, structure: toPlain(value, { name: 'a frame', binary: true, tensor }), parts }
 }
 
-/** @throws RpcError `invalid_argument` if the payload is malformed */
+/**
+ * Binary data and tensors are views of the payload's bytes.
+ * @throws RpcError `invalid_argument` if the payload is malformed
+ */
 export function decodePayload(payload: Payload): unknown {
+  if (payload.codec === 'value') return payload.value
   if (payload.codec === 'json') return decodeJson(payload.body)
   if (payload.codec === 'msgpack') return decode(payload.body)
-  if (payload.codec === 'value') return payload.value
-  return payload.parts.length === 0
-    ? payload.structure
-    : mapTensors(payload.structure, (map) => joinTensor(map, payload.parts))
+  return joinTensors(payload.structure, payload.parts)
 }
 
-/** A copy of `value` with each tensor's data moved to `parts`. */
-function split(value: unknown, parts: Uint8Array[]): unknown {
-  if (typeof value !== 'object' || value === null) return value
-  if (value instanceof Tensor) {
-    const ref: TensorRef = { $tensor: value.dtype, shape: value.shape, part: parts.push(value.bytes) - 1 }
-    return ref
-  }
-  if (Array.isArray(value)) return value.map((entry) => split(entry, parts))
-  if (ArrayBuffer.isView(value)) return value
+/** A copy of `structure` with tensors in place of their references: the payload may yet be sent on, or tried again. */
+function joinTensors(structure: unknown, parts: readonly Uint8Array[]): unknown {
+  if (typeof structure !== 'object' || structure === null || ArrayBuffer.isView(structure)) return structure
+  if (Array.isArray(structure)) return structure.map((entry) => joinTensors(entry, parts))
+  const map = structure as Record<string, unknown>
+  if (Object.hasOwn(map, '$tensor')) return joinTensor(map, parts)
   const copy: Record<string, unknown> = {}
-  for (const [key, entry] of Object.entries(value)) {
-    if (entry !== undefined) copy[key] = split(entry, parts)
-  }
+  for (const key of Object.keys(map)) copy[key] = joinTensors(map[key], parts)
   return copy
 }
 
 function joinTensor(map: Record<string, unknown>, parts: readonly Uint8Array[]): Tensor {
-  const part = parts[map.part as number]
-  if (!part) throw invalid(`Cannot read a tensor: part must be below ${parts.length}, got ${map.part}`)
+  const part = typeof map.part === 'number' ? parts[map.part] : undefined
+  if (!part) throw invalid(`Cannot read a tensor: part must be the number of one of ${parts.length} parts`)
   return new Tensor(map.$tensor as Tensor['dtype'], map.shape as number[], part)
 }

@@ -1,0 +1,53 @@
+import { invalid } from '../wire/errors.ts'
+
+/** What travels beside a message, as HTTP headers or in a frame's header. Names are lower case. */
+export type Metadata = Readonly<Record<string, string>>
+
+export const NO_METADATA: Metadata = Object.freeze({})
+
+/** Names that no proxy, browser or server gives a meaning of its own: the caller's and the handler's, and ours. */
+const NAME = /^(x-[a-z0-9-]+|shoal-[a-z0-9-]+|server-timing)$/
+/** What an HTTP header takes and gives back unchanged: printable ASCII without space at its ends. */
+const VALUE = /^([!-~]([ -~]*[!-~])?)?$/
+
+/** Request headers that begin with x- but are not the caller's word to the callee: about the connection, or secret. */
+const NOT_OURS = /^x-(forwarded-.*|real-ip|api-key|auth-.*|csrf-.*)$/
+
+/** @throws RpcError `invalid_argument` unless names and values are such as HTTP carries unchanged */
+export function checkMetadata(value: unknown): Metadata {
+  if (value === undefined) return NO_METADATA
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
+    throw invalid('Cannot read the metadata: it must map names to texts')
+  }
+  for (const [name, entry] of Object.entries(value)) {
+    const problem = problemOf(name, entry)
+    if (problem) throw invalid(`Cannot read the metadata: ${problem}`)
+  }
+  return value as Metadata
+}
+
+/** @returns why an entry is no metadata, or undefined if it is */
+export function problemOf(name: string, value: unknown): string | undefined {
+  const shown = name.slice(0, 80)
+  if (!NAME.test(name)) return `names must be lower case and begin with x-, got "${shown}"`
+  if (typeof value !== 'string' || !VALUE.test(value)) return `"${shown}" must be a text of printable ASCII`
+  return undefined
+}
+
+/** The metadata among a request's headers. Credentials and what proxies add stay behind. */
+export function metadataOfRequest(headers: Headers): Metadata {
+  return pick(headers, (name) => name.startsWith('x-') && !NOT_OURS.test(name))
+}
+
+/** The metadata among an answer's headers. */
+export function metadataOfResponse(headers: Headers): Metadata {
+  return pick(headers, () => true)
+}
+
+function pick(headers: Headers, wanted: (name: string) => boolean): Metadata {
+  let metadata: Record<string, string> | undefined
+  for (const [name, value] of headers) {
+    if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value
+  }
+  return metadata ?? NO_METADATA
+}
