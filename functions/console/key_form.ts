@@ -1,0 +1,35 @@
+import { byId, setHidden, setText } from './dom.ts'
+import type { SessionKey } from './session_key.ts'
+
+/** Asks for a key where the gateway wants one. The form stands in both pages under the same ids. */
+export class KeyForm {
+  readonly #form = byId('key-form', HTMLFormElement)
+  readonly #input = byId('key-input', HTMLInputElement)
+  readonly #reason = byId('key-reason', HTMLElement)
+
+  constructor(key: SessionKey, onKey: () => void) {
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault()
+      key.set(this.#input.value)
+      this.#input.value = ''
+      this.hide()
+      onKey()
+    })
+  }
+
+  /** True while the page waits for a key: asking the gateway without one is of no use. */
+  get asking(): boolean {
+    return !this.#form.hidden
+  }
+
+  show(reason: string): void {
+    setText(this.#reason, reason)
+    if (!this.#form.hidden) return
+    setHidden(this.#form, false)
+    this.#input.focus()
+  }
+
+  hide(): void {
+    setHidden(this.#form, true)
+  }
+}
