@@ -8,11 +8,14 @@ import { build } from 'esbuild'
 
 /** What browsers load, by the name it has in dist/assets. */
 const ENTRIES: Readonly<Record<string, string>> = {
+  console_page: 'functions/console/console_page.ts',
   engine_worker: 'functions/worker/engine_worker.ts',
+  join_page: 'functions/worker/join_page.ts',
+  join_timer: 'functions/worker/join_timer.ts',
 }
 
-/** Folders whose .html and .css files are copied as they are. */
-const PAGE_FOLDERS = ['functions/console', 'functions/worker']
+/** Folders whose pages, style sheets and pictures are copied as they are. */
+const PAGE_FOLDERS = ['functions/console', 'functions/worker', 'functions/demo']
 
 /** Files of onnxruntime-web, each with the script that loads it. Asyncify's .wasm is too large unless compressed. */
 const ORT_FILES = [
@@ -62,7 +65,9 @@ async function bundleEntries(): Promise<void> {
 async function copyPages(): Promise<void> {
   for (const folder of PAGE_FOLDERS.map((name) => join(ROOT, name)).filter((path) => existsSync(path))) {
     for (const name of await readdir(folder)) {
-      if (/\.(html|css)$/.test(name)) await writeIfChanged(join(ASSETS, name), await readFile(join(folder, name)))
+      if (/\.(html|css|svg|png)$/.test(name)) {
+        await writeIfChanged(join(ASSETS, name), await readFile(join(folder, name)))
+      }
     }
   }
 }

@@ -1,0 +1,103 @@
+import type { Clock } from '../../shared/base/clock.ts'
+import type { Log } from '../../shared/base/log.ts'
+import type { DeviceWish } from '../../shared/engine/detect.ts'
+import type { DeviceInfo, Engine, RunTimings } from '../../shared/engine/engine.ts'
+import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
+import { spawnEngineWorker } from '../../shared/engine/spawn_web.ts'
+import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { Agent, type AgentState } from '../../shared/worker/agent.ts'
+import { cacheStorageModels } from '../../shared/worker/cache_storage.ts'
+import { httpModels } from '../../shared/worker/model_source.ts'
+import { askGateway, authorization } from '../console/gateway_api.ts'
+
+export interface TabOptions {
+  name: string
+  wish: DeviceWish
+  key: string | undefined
+  clock: Clock
+  log: Log
+  onState(state: AgentState): void
+  /** Called once the engine has started, and again when a lost device was replaced. */
+  onDevice(info: DeviceInfo): void
+  onRun(timings: RunTimings): void
+}
+
+export interface Tab {
+  /** Resolves once the engine has started and joining has begun. @throws RpcError whatever keeps it from starting */
+  readonly started: Promise<void>
+  /**
+   * Leaves: says goodbye before the first await, lets what is in flight finish, and frees the device. A start that is
+   * still under way is given up.
+   */
+  leave(): Promise<void>
+}
+
+/** Starts an engine in a Worker and joins the gateway that served this page. */
+export function joinTab(options: TabOptions): Tab {
+  const givenUp = Promise.withResolvers<string>()
+  let worker: { engine: LinkedEngine; agent: Agent } | undefined
+  const start = async () => {
+    const engine = await startEngine(options, givenUp.promise)
+    engine.onRestart(options.onDevice)
+    options.onDevice(engine.info)
+    worker = { engine, agent: startAgent(options, engine) }
+  }
+  const started = start()
+  return {
+    started,
+    async leave() {
+      if (!worker) {
+        givenUp.resolve('the tab has left')
+        await started.catch(() => {})
+      }
+      await worker?.agent.drain()
+      await worker?.engine.close()
+    },
+  }
+}
+
+function startEngine({ wish, clock, log }: TabOptions, givenUp: Promise<string>): Promise<LinkedEngine> {
+  const spawn = async () => {
+    const thread = await spawnEngineWorker('/assets/engine_worker.js', { wish })
+    return { ...thread, exited: Promise.race([thread.exited, givenUp]) }
+  }
+  return linkEngine({ spawn, clock, log })
+}
+
+function startAgent({ name, key, clock, log, onState, onRun }: TabOptions, engine: Engine): Agent {
+  return new Agent({
+    name,
+    engine: reporting(engine, onRun),
+    models: httpModels(location.origin, { headers: authorization(key), cache: cacheStorageModels(caches) }),
+    enrol: (signal) => enrol(key, signal),
+    clock,
+    random: Math.random,
+    log,
+    onState,
+  })
+}
+
+async function enrol(key: string | undefined, signal: AbortSignal): Promise<{ token: string; socket: SocketLike }> {
+  const answer = await askGateway('POST', '/workers/enrol', key, signal)
+  const { token, connect } = answer as { token: string; connect: string }
+  const url = new URL(connect, location.origin)
+  url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
+  return { token, socket: new WebSocket(url, SUBPROTOCOL) }
+}
+
+/** The same engine, telling of each run that succeeded. */
+function reporting(engine: Engine, onRun: (timings: RunTimings) => void): Engine {
+  return {
+    get info() {
+      return engine.info
+    },
+    load: (key, model) => engine.load(key, model),
+    async run(key, inputs) {
+      const result = await engine.run(key, inputs)
+      onRun(result.timings)
+      return result
+    },
+    unload: (key) => engine.unload(key),
+    close: () => engine.close(),
+  }
+}
