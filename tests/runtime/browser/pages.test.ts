@@ -1,0 +1,237 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import type { Browser, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { DEMO_MODEL_NAME, readDemoModel } from '../../../functions/demo/files.ts'
+import { type RunningGateway, startNodeGateway } from '../../../functions/gateway/node.ts'
+import { buildWeb } from '../../../infra/build_web.ts'
+import { LIMITS } from '../../../shared/base/limits.ts'
+import { systemClock } from '../../../shared/base/clock.ts'
+import { silentLog } from '../../../shared/base/log.ts'
+import { createKey, type KeyRecord } from '../../../shared/stores/keys.ts'
+import { launchChromium } from '../chromium.ts'
+
+let browser: Browser
+/** Pages opened by a test, and what went wrong in them. */
+const pages: Page[] = []
+const problems: string[] = []
+const gateways: { gateway: RunningGateway; dataDir: string }[] = []
+
+beforeAll(async () => {
+  await buildWeb()
+  browser = await launchChromium()
+}, 120_000)
+
+afterEach(async () => {
+  // With its context go the sockets that a browser keeps open: a gateway waits for them.
+  for (const page of pages.splice(0)) await page.context().close()
+  for (const { gateway, dataDir } of gateways.splice(0)) {
+    await gateway.close()
+    await rm(dataDir, { recursive: true })
+  }
+  expect(problems.splice(0)).toEqual([])
+})
+
+afterAll(() => browser?.close())
+
+/** A gateway with the demo model and no worker. */
+async function openGateway(keys: readonly KeyRecord[] = [], adminKey = ''): Promise<string> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'shoal-pages-'))
+  const env = keys.length > 0 ? { SHOAL_KEYS: JSON.stringify(keys) } : {}
+  const gateway = await startNodeGateway({ host: '127.0.0.1', port: 0, dataDir, env, log: silentLog })
+  gateways.push({ gateway, dataDir })
+  const pushed = await fetch(`${gateway.url}/models/${DEMO_MODEL_NAME}/versions/1`, {
+    method: 'PUT',
+    body: await readDemoModel(),
+    headers: { authorization: `Bearer ${adminKey}` },
+  })
+  expect(pushed.status).toBe(200)
+  return gateway.url
+}
+
+/** A page in a profile of its own: any error in it, and any violation of its content security policy, fails the test. */
+async function openPage(url: string): Promise<Page> {
+  const context = await browser.newContext()
+  const page = await context.newPage()
+  pages.push(page)
+  page.on('pageerror', (error) => problems.push(`${page.url()}: ${error.message}`))
+  page.on('console', (message) => {
+    // The browser itself reports each refused request; asking without a key is how the page learns that it needs one.
+    const refused = /status of 40[13]/.test(message.text())
+    if (message.type() === 'error' && !refused) problems.push(`${page.url()}: ${message.text()}`)
+  })
+  await page.exposeFunction('reportViolation', (what: string) => problems.push(`${page.url()}: CSP ${what}`))
+  await page.addInitScript(
+    `addEventListener('securitypolicyviolation', (event) => reportViolation(event.violatedDirective + ' ' + event.blockedURI))`,
+  )
+  await page.goto(url)
+  return page
+}
+
+const headline = (page: Page, text: string) => page.locator('#headline', { hasText: text }).waitFor()
+const text = (page: Page, selector: string) => page.locator(selector).innerText()
+
+async function workersOf(gateway: string, key = ''): Promise<Record<string, unknown>[]> {
+  const response = await fetch(`${gateway}/workers`, { headers: { authorization: `Bearer ${key}` } })
+  return (await response.json() as { workers: Record<string, unknown>[] }).workers
+}
+
+describe('join page', () => {
+  it('serves on WebGPU when told to, is listed, and leaves', async () => {
+    const gateway = await openGateway()
+    const page = await openPage(`${gateway}/join?device=webgpu`)
+    await headline(page, 'Serving')
+    const [worker, ...others] = await workersOf(gateway)
+    expect(others).toEqual([])
+    expect(worker).toMatchObject({
+      name: await text(page, '#name'),
+      device: 'webgpu',
+      fallbackAdapter: true,
+      draining: false,
+    })
+    expect(await text(page, '#device')).toBe('WebGPU')
+    expect(await text(page, '#reason')).toMatch(/WebGPU was asked for/)
+    expect(await page.locator('#software-note').isVisible()).toBe(true)
+
+    await page.click('#toggle')
+    await headline(page, 'Not serving')
+    await expect.poll(() => workersOf(gateway)).toEqual([])
+    await page.click('#toggle')
+    await headline(page, 'Serving')
+    expect(await workersOf(gateway)).toHaveLength(1)
+    await page.close()
+    await expect.poll(() => workersOf(gateway)).toEqual([])
+  })
+
+  it('chooses WASM by itself where the adapter is a software one', async () => {
+    const page = await openPage(`${await openGateway()}/join`)
+    await headline(page, 'Serving')
+    expect(await text(page, '#device')).toBe('WASM')
+    expect(await text(page, '#reason')).toMatch(/software/)
+  })
+
+  it('says what is wrong with its address', async () => {
+    const page = await openPage(`${await openGateway()}/join?device=quantum`)
+    await headline(page, 'This tab cannot serve')
+    expect(await text(page, '#detail')).toMatch(/quantum/)
+  })
+
+  it('takes its key from the fragment, or asks for one, and shows it nowhere', async () => {
+    const worker = await createKey(['worker'], systemClock)
+    const admin = await createKey(['admin'], systemClock)
+    const gateway = await openGateway([worker.record, admin.record], admin.text)
+    const given = await openPage(`${gateway}/join?device=wasm#key=${worker.text}&name=with-key`)
+    await headline(given, 'Serving')
+    expect(given.url()).toBe(`${gateway}/join?device=wasm`)
+    const asked = await openPage(`${gateway}/join?device=wasm`)
+    await headline(asked, 'A key is needed')
+    await asked.fill('#key-input', worker.text)
+    await asked.keyboard.press('Enter')
+    await headline(asked, 'Serving')
+    for (const page of [given, asked]) expect(await page.content()).not.toContain(worker.text)
+    const names = (await workersOf(gateway, admin.text)).map(({ name }) => name)
+    expect(names).toEqual(['with-key', await text(asked, '#name')])
+  })
+})
+
+describe('cache of models', () => {
+  it('gives back what was put, and drops the oldest beyond its limit', async () => {
+    const page = await openPage(await openGateway())
+    const { outputFiles: [script] } = await build({
+      entryPoints: [fileURLToPath(new URL('../../../shared/worker/cache_storage.ts', import.meta.url))],
+      bundle: true,
+      write: false,
+      format: 'iife',
+      globalName: 'subject',
+    })
+    const run = async (body: string) => await page.evaluate<unknown>(`(async () => { ${script?.text} ${body} })()`)
+    const found = await run(`
+      const cache = subject.cacheStorageModels(caches)
+      for (let i = 0; i < ${LIMITS.maxStoredModels + 2}; i++) await cache.put('model-' + i, Uint8Array.of(i, 7))
+      const read = async (i) => [...await cache.get('model-' + i) ?? []]
+      return Promise.all([0, 1, 2, ${LIMITS.maxStoredModels + 1}].map(read))
+    `)
+    expect(found).toEqual([[], [], [2, 7], [LIMITS.maxStoredModels + 1, 7]])
+  })
+})
+
+describe('console', () => {
+  it('runs the demo on a worker and shows its answer, who gave it, and the stages', async () => {
+    const gateway = await openGateway()
+    const tab = await openPage(`${gateway}/join?device=webgpu`)
+    await headline(tab, 'Serving')
+    const page = await openPage(gateway)
+    const workerName = await text(tab, '#name')
+    await page.locator('#workers tr', { hasText: workerName }).waitFor()
+    expect(await text(page, '#summary')).toBe('1 worker ready for 1 model.')
+
+    await page.click('#run')
+    await page.locator('#try-result').waitFor()
+    expect(await text(page, '#answered-by')).toBe(workerName)
+    expect(await text(page, '#answered-on')).toMatch(/^WebGPU, google swiftshader$/)
+    expect(await page.locator('#stages span').count()).toBeGreaterThan(1)
+    expect(await page.locator('#legend li').count()).toBe(6)
+    expect(await page.locator('#try-error').isVisible()).toBe(false)
+
+    const { probes } = JSON.parse(
+      await readFile(new URL('../../../functions/demo/expected.json', import.meta.url), 'utf8'),
+    ) as {
+      probes: { x: number; y: number; outlines: number; cartoon: number[] }[]
+    }
+    for (const probe of probes) expect(await errorAt(page, probe, probe.cartoon)).toBeLessThanOrEqual(0.6)
+    await page.check('input[value=outlines]', { force: true })
+    for (const probe of probes) {
+      const { outlines } = probe
+      expect(await errorAt(page, probe, [outlines, outlines, outlines])).toBeLessThanOrEqual(0.6)
+    }
+
+    expect(await text(tab, '#runs')).toBe('1')
+    expect(await tab.evaluate(async () => (await (await caches.open('shoal-models')).keys()).length)).toBe(1)
+  })
+
+  it('says in words that no worker is there', async () => {
+    const page = await openPage(await openGateway())
+    await page.locator('#no-workers').waitFor()
+    await page.locator('#run:enabled').click()
+    await page.locator('#try-error').waitFor()
+    expect(await text(page, '#try-error')).toMatch(/no worker is connected/)
+    expect(problems.splice(0)).toEqual([expect.stringMatching(/status of 503/)])
+  })
+
+  it('shows a hostile worker name as the text it is', async () => {
+    const gateway = await openGateway()
+    const name = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    const tab = await openPage(`${gateway}/join?device=wasm#${new URLSearchParams({ name })}`)
+    await headline(tab, 'Serving')
+    const page = await openPage(gateway)
+    await page.locator('#workers tr').waitFor()
+    await page.click('#run')
+    await page.locator('#try-result').waitFor()
+    for (const selector of ['#workers .name', '#answered-by']) expect(await page.textContent(selector)).toBe(name)
+    expect(await tab.textContent('#name')).toBe(name)
+    for (const one of [page, tab]) expect(await one.locator('main :is(img, script)').count()).toBe(0)
+    expect(await page.title()).toBe('Shoal console')
+  })
+
+  it('asks for a key where the gateway wants one', async () => {
+    const admin = await createKey(['admin'], systemClock)
+    const page = await openPage(await openGateway([admin.record], admin.text))
+    await page.locator('#key-form').waitFor()
+    await page.fill('#key-input', admin.text)
+    await page.keyboard.press('Enter')
+    await page.locator('#models tr', { hasText: DEMO_MODEL_NAME }).waitFor()
+    expect(await page.locator('#key-form').isVisible()).toBe(false)
+    expect(await page.content()).not.toContain(admin.text)
+  })
+})
+
+/** How far a pixel of the answer is from a colour of 0 to 1, in the canvas's 256 steps: rounding is at most half of one. */
+async function errorAt(page: Page, { x, y }: { x: number; y: number }, color: readonly number[]): Promise<number> {
+  const read =
+    `Array.from(document.querySelector('canvas#answer').getContext('2d').getImageData(${x}, ${y}, 1, 1).data)`
+  const shown = await page.evaluate<number[]>(read)
+  return Math.max(...color.map((value, channel) => Math.abs((shown[channel] ?? NaN) - 255 * value)))
+}
