@@ -80,6 +80,8 @@ export const LIMITS = {
   maxRunsNotUnwound: 32,
   /** Models that a tab keeps in its browser's storage, the oldest dropped first: 3 GiB if all are of the largest size. */
   maxStoredModels: 32,
+  /** Shards of one training step: as many as workers of a relay. Each costs a lease, and its sum until it is added. */
+  maxShards: 1024,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

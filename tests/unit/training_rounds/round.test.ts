@@ -1,0 +1,186 @@
+import { describe, expect, it } from 'vitest'
+import { seededRandom } from '../../../shared/base/random.ts'
+import type { Fence } from '../../../shared/contracts/training.ts'
+import {
+  advance,
+  type Effect,
+  nextTickMs,
+  openRound,
+  type Round,
+  type RoundEvent,
+  type Unit,
+} from '../../../shared/training/round.ts'
+import { alignedUnits } from '../../../shared/training/units.ts'
+import { RULES, simulateRound } from './simulator.ts'
+
+const FENCE: Fence = { run: 'r', epoch: 2, step: 7, parameters: 'a'.repeat(64) }
+const UNITS = alignedUnits(0, 4, 4)
+
+describe('round', () => {
+  it('leases each unit once, to the member with the fewest in hand', () => {
+    const { round, effects } = play(UNITS, [joined('a', 3), joined('b', 1)])
+    expect(leasesOf(effects)).toEqual(['a:0', 'a:1', 'a:2', 'b:3'])
+    expect(round.waiting).toEqual([])
+  })
+
+  it('completes with the first valid result of each unit', () => {
+    const { round } = play(UNITS, [joined('a', 4), ...[0, 1, 2, 3].map((i) => result('a', i, [i, 0, 1]))])
+    expect(round.phase).toBe('complete')
+    expect([...round.filled].map(([unit, sum]) => [unit, sum[0]])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3]])
+  })
+
+  it('leases the units of a lost worker to another', () => {
+    const { round, effects } = play(UNITS, [joined('a', 4), left('a'), joined('b', 4)])
+    expect(leasesOf(effects).slice(4)).toEqual(['b:0', 'b:1', 'b:2', 'b:3'])
+    expect(round.members.size).toBe(1)
+  })
+
+  it('leases a unit again at its deadline, and takes whichever answer comes first', () => {
+    const late = play(UNITS.slice(0, 1), [joined('a', 1), joined('b', 1), tick(100)])
+    expect(leasesOf(late.effects)).toEqual(['a:0', 'b:0'])
+    const [round, effects] = advance(late.round, { ...result('a', 0, [5, 0, 1]), nowMs: 120 })
+    expect(round.phase).toBe('complete')
+    expect(effects).toEqual([{ type: 'cancel', member: 'b', attempt: 1 }])
+    const [after, refused] = advance(round, { ...result('b', 1, [6, 0, 1]), nowMs: 130 })
+    expect(refused).toEqual([{ type: 'refuse', member: 'b', reason: 'late' }])
+    expect(after.filled.get(0)?.[0]).toBe(5)
+  })
+
+  it('refuses what is stale, doubled, of another worker, of a wrong shape or not finite', () => {
+    const { round, effects } = play(UNITS, [
+      joined('a', 4),
+      joined('b', 1),
+      { ...result('a', 0), fence: { ...FENCE, epoch: 1 } },
+      { ...result('a', 0), fence: { ...FENCE, step: 6 } },
+      { ...result('a', 0), fence: { ...FENCE, run: 's' } },
+      { ...result('a', 0), fence: { ...FENCE, parameters: 'b'.repeat(64) } },
+      result('b', 0),
+      result('a', 99),
+      result('a', 0),
+      result('a', 0),
+      result('a', 1, [1, 2]),
+      result('a', 2, [1, NaN, 3]),
+      result('a', 3, [Infinity, 1, 2]),
+    ])
+    const reasons = effects.flatMap((effect) => effect.type === 'refuse' ? [effect.reason] : [])
+    const stale = ['stale', 'stale', 'stale', 'stale']
+    expect(reasons).toEqual([...stale, 'foreign', 'foreign', 'duplicate', 'shape', 'not_finite', 'not_finite'])
+    expect([...round.filled.keys()]).toEqual([0])
+    // What was refused was leased again, and not to the same worker while there is another.
+    expect(leasesOf(effects).slice(4)).toEqual(['b:1'])
+  })
+
+  it('sees an infinity that another cancels', () => {
+    const { round } = play(UNITS, [joined('a', 4), result('a', 0, [Infinity, -Infinity, 1])])
+    expect(round.filled.size).toBe(0)
+  })
+
+  it('fails with the reason when every attempt at a unit is invalid', () => {
+    const round = openRound(FENCE, UNITS.slice(0, 1), { ...RULES, maxInvalid: 2 })
+    const events = [joined('a', 1), result('a', 0, [NaN, 0, 1]), result('a', 1, [NaN, 0, 1])]
+    const failed = events.reduce((state, event) => advance(state, event)[0], round)
+    expect(failed.phase).toBe('failed')
+    expect(failed.reason).toMatch(/shards 0 to 1 is not finite on 2 attempts/)
+  })
+
+  it('leaves a member that failed alone for longer each time, and wakes it', () => {
+    const first = play(UNITS.slice(0, 1), [joined('a', 1), failed('a', 0, false, 1000)])
+    expect(nextTickMs(first.round)).toBe(1010)
+    const [early] = advance(first.round, tick(1009))
+    expect(early.leases.size).toBe(1)
+    const [again, effects] = advance(early, tick(1010))
+    expect(leasesOf(effects)).toEqual(['a:0'])
+    const [twice] = advance(again, failed('a', 1, false, 2000))
+    expect(nextTickMs(twice)).toBe(2020)
+  })
+
+  it('gives up when members fail for good', () => {
+    const rules = { ...RULES, maxFailures: 2 }
+    let round = openRound(FENCE, UNITS, rules)
+    for (const event of [joined('a', 1), failed('a', 0, true, 10), tick(50), failed('a', 1, true, 60)]) {
+      ;[round] = advance(round, event)
+    }
+    expect(round).toMatchObject({ phase: 'failed', reason: 'no such graph' })
+  })
+
+  it('never holds more units than a member has slots, whatever happens (2,000 seeds)', () => {
+    for (let seed = 0; seed < 2000; seed++) {
+      const { round } = simulate(seed)
+      for (const [id, member] of round.members) {
+        const held = [...round.leases.values()].filter((lease) => lease.member === id && !lease.over).length
+        expect(member.busy, `seed ${seed}`).toBe(held)
+        expect(member.busy).toBeLessThanOrEqual(member.slots)
+      }
+    }
+  })
+
+  it('gives the sums of a faultless round whatever is lost, late, doubled, spoilt or reordered (4,000 seeds)', () => {
+    let [leases, refusals, units] = [0, 0, 0]
+    for (let seed = 0; seed < 4000; seed++) {
+      const run = simulate(seed)
+      expect(run.round.phase, `seed ${seed}`).toBe('complete')
+      for (const [i, unit] of run.round.units.entries()) {
+        expect(run.round.filled.get(i), `seed ${seed} unit ${i}`).toEqual(sumOf(seed)(unit))
+      }
+      leases += run.leases
+      refusals += run.refused.length
+      units += run.round.units.length
+    }
+    // The faults did strike: more leases than units, and refusals.
+    expect(leases).toBeGreaterThan(units * 1.3)
+    expect(refusals).toBeGreaterThan(units * 0.1)
+  })
+
+  it('is a pure function: the same seed twice is the same run, and no state is changed', () => {
+    expect(simulate(42)).toEqual(simulate(42))
+    const before = play(UNITS, [joined('a', 2)]).round
+    const copy = structuredClone(before)
+    advance(before, result('a', 0))
+    expect(before).toEqual(copy)
+  })
+})
+
+function simulate(seed: number) {
+  const count = 1 + seed % 12
+  const units = alignedUnits(0, count, 1 + seed % 5)
+  const faults = { drop: 0.15, duplicate: 0.2, crash: 0.1, join: 0.1, spoil: 0.1 }
+  return simulateRound(seed, FENCE, units, sumOf(seed), faults)
+}
+
+/** What a unit's sum is: a function of the unit alone. */
+function sumOf(seed: number) {
+  return ({ from, to }: Unit) => {
+    const random = seededRandom(seed * 1000 + from * 31 + to)
+    return Float32Array.from({ length: RULES.length }, () => random() - 0.5)
+  }
+}
+
+function play(units: readonly Unit[], events: readonly RoundEvent[]): { round: Round; effects: Effect[] } {
+  let round = openRound(FENCE, units, RULES)
+  const effects: Effect[] = []
+  for (const event of events) {
+    const [next, more] = advance(round, event)
+    round = next
+    effects.push(...more)
+  }
+  return { round, effects }
+}
+
+function joined(member: string, slots: number): RoundEvent {
+  return { type: 'joined', member, slots, nowMs: 0 }
+}
+function left(member: string): RoundEvent {
+  return { type: 'left', member, nowMs: 0 }
+}
+function tick(nowMs: number): RoundEvent {
+  return { type: 'tick', nowMs }
+}
+function failed(member: string, attempt: number, fatal: boolean, nowMs: number): RoundEvent {
+  return { type: 'failed', member, attempt, fatal, reason: 'no such graph', nowMs }
+}
+function result(member: string, attempt: number, sum: readonly number[] = [1, 2, 3]) {
+  return { type: 'result', member, attempt, fence: FENCE, sum: Float32Array.from(sum), nowMs: 0 } as const
+}
+function leasesOf(effects: readonly Effect[]): string[] {
+  return effects.flatMap((effect) => effect.type === 'lease' ? [`${effect.member}:${effect.unit.from}`] : [])
+}
