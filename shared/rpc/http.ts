@@ -1,11 +1,15 @@
-import { type Bytes, EMPTY, readAll } from '../base/bytes.ts'
+import { type Bytes, decodeUtf8, EMPTY, readAll } from '../base/bytes.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { isRange } from '../base/version.ts'
-import { invalid, RpcError } from '../wire/errors.ts'
+import { invalid, isErrorCode, RpcError } from '../wire/errors.ts'
 import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
-import type { Metadata, RpcRequest, UnaryResponse } from './send.ts'
+import { httpStatusOf, readConnectDetails, withStatus, writeConnectError } from './http_error.ts'
+import { metadataOfRequest, metadataOfResponse } from './metadata.ts'
+import type { RpcRequest, UnaryResponse } from './send.ts'
 import { continueTrace } from './trace.ts'
+
+export { httpStatusOf } from './http_error.ts'
 
 /** Connect's unary conventions over HTTP: https://connectrpc.com/docs/protocol, with msgpack as a second codec. */
 export const CONTENT_TYPES = { json: 'application/json', msgpack: 'application/msgpack' } as const
@@ -20,52 +24,73 @@ export async function readHttpRequest(
 ): Promise<Omit<RpcRequest, 'signal'>> {
   const { headers } = request
   const codec = codecOf(headers.get('content-type'))
+  if (!codec) throw unsupported('content-type', 'application/json or application/msgpack', headers)
   const version = headers.get('shoal-version') ?? ''
+  const group = headers.get('shoal-group') ?? 'default'
+  for (const [what, text] of Object.entries({ service, method, version, group })) {
+    if (text.length > LIMITS.maxNameLength) {
+      throw invalid(`Cannot read the request: ${what} must be a text of at most ${LIMITS.maxNameLength} characters`)
+    }
+  }
   if (version && !isRange(version)) {
     throw invalid(`Cannot call ${service}: shoal-version must be a semver range such as ^1.0.0, got "${version}"`)
+  }
+  const protocol = headers.get('connect-protocol-version')
+  if (protocol !== null && protocol !== '1') {
+    throw invalid(`Cannot read the request: connect-protocol-version must be 1, got "${protocol.slice(0, 80)}"`)
   }
   return {
     service,
     method,
     version,
-    group: headers.get('shoal-group') ?? 'default',
+    group,
     stream: false,
     idempotent: headers.get('shoal-idempotent') === '1',
     timeoutMs: readTimeout(headers.get('connect-timeout-ms')),
     traceparent: continueTrace(headers.get('traceparent')),
-    metadata: readMetadata(headers),
+    metadata: metadataOfRequest(headers),
     payload: { codec, body: await readBody(request, codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes) },
   }
 }
 
-/** Reads a request's body, refusing it as soon as it is seen to be too long. */
+/**
+ * Reads a request's body.
+ * @throws RpcError `resource_exhausted` (413) as soon as it is seen to be too long, `unimplemented` (415) if compressed
+ */
 export async function readBody(request: Request, maxBytes: number): Promise<Bytes> {
-  const tooLong = (got: string) =>
-    new RpcError(
-      'resource_exhausted',
-      `Cannot read the request: its body may have at most ${maxBytes} bytes, got ${got}`,
-      {
-        details: [{ status: 413 }],
-      },
-    )
   const encoding = request.headers.get('content-encoding')
-  if (encoding && encoding !== 'identity') {
-    throw new RpcError('unimplemented', `Cannot read the request: content-encoding must be identity, got ${encoding}`, {
-      details: [{ status: 415 }],
-    })
-  }
-  const declared = request.headers.get('content-length')
-  if (declared !== null && Number(declared) > maxBytes) throw tooLong(declared)
-  // The runtime holds a body to its declared length, so one read is enough when there is one.
-  if (declared !== null) return new Uint8Array(await request.arrayBuffer())
-  const body = await readAll(request.body as ReadableStream<Uint8Array> | null, maxBytes)
-  if (!body) throw tooLong('more')
-  return body
+  if (encoding && encoding !== 'identity') throw unsupported('content-encoding', 'identity', request.headers)
+  const body = await readBounded(request, maxBytes)
+  if (body) return body
+  const got = request.headers.get('content-length') ?? 'more'
+  const reason = `Cannot read the request: its body may have at most ${maxBytes} bytes, got ${got.slice(0, 20)}`
+  throw withStatus(413, new RpcError('resource_exhausted', reason))
 }
 
+/** @returns undefined if the body is longer than `maxBytes` */
+async function readBounded(message: Request | Response, maxBytes: number): Promise<Bytes | undefined> {
+  if (!message.body) return EMPTY
+  const { headers } = message
+  const declared = Number(headers.get('content-length') ?? NaN)
+  if (declared > maxBytes) {
+    await message.body.cancel().catch(() => {})
+    return undefined
+  }
+  // The runtime holds a body to its declared length, so that one read is enough; once unpacked it may be any length.
+  if (Number.isNaN(declared) || headers.has('content-encoding')) return await readAll(message.body, maxBytes)
+  const body = new Uint8Array(await message.arrayBuffer())
+  return body.byteLength <= maxBytes ? body : undefined
+}
+
+/** @throws RpcError `internal` if the answer is malformed and cannot be turned into `codec` */
 export function toHttpResponse(response: UnaryResponse, codec: HttpCodec): Response {
-  const payload = inCodec(response.payload, codec)
-  return new Response(payload.body, { headers: { ...response.metadata, 'content-type': CONTENT_TYPES[codec] } })
+  let body: Bytes
+  try {
+    body = inCodec(response.payload, codec).body
+  } catch (cause) {
+    throw new RpcError('internal', `Cannot send the answer: ${RpcError.from(cause).message}`, { cause })
+  }
+  return new Response(body, { headers: { ...response.metadata, 'content-type': CONTENT_TYPES[codec] } })
 }
 
 export function toHttpError(thrown: unknown): Response {
@@ -76,14 +101,7 @@ export function toHttpError(thrown: unknown): Response {
   }
   if (error.code === 'unauthenticated') headers['www-authenticate'] = 'Bearer realm="shoal"'
   if (error.neverSent) headers['shoal-never-sent'] = '1'
-  return new Response(JSON.stringify(error), { status: httpStatusOf(error), headers })
-}
-
-/** The status of an error: Connect's map, but for the few cases where HTTP has a word of its own (413, 415). */
-export function httpStatusOf(error: RpcError): number {
-  const [first] = error.details
-  const own = typeof first === 'object' && first !== null && 'status' in first ? first.status : undefined
-  return typeof own === 'number' ? own : error.httpStatus
+  return new Response(JSON.stringify(writeConnectError(error)), { status: httpStatusOf(error), headers })
 }
 
 /** A payload as bytes in the codec asked for; opaque ones pass through untouched. */
@@ -92,73 +110,69 @@ export function inCodec(payload: Payload, codec: HttpCodec): { codec: HttpCodec;
   return encodePayload(decodePayload(payload), codec) as { codec: HttpCodec; body: Bytes }
 }
 
-function codecOf(contentType: string | null): HttpCodec {
+function codecOf(contentType: string | null): HttpCodec | undefined {
   const mime = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase()
   if (mime === CONTENT_TYPES.json) return 'json'
-  if (mime === CONTENT_TYPES.msgpack || mime === 'application/x-msgpack') return 'msgpack'
-  throw new RpcError(
-    'unimplemented',
-    `Cannot read the request: content-type must be application/json or application/msgpack, got ${
-      contentType ?? 'none'
-    }`,
-    { details: [{ status: 415 }] },
+  return mime === CONTENT_TYPES.msgpack || mime === 'application/x-msgpack' ? 'msgpack' : undefined
+}
+
+function unsupported(header: string, expected: string, headers: Headers): RpcError {
+  const got = headers.get(header)?.slice(0, 80) ?? 'none'
+  return withStatus(
+    415,
+    new RpcError('unimplemented', `Cannot read the request: ${header} must be ${expected}, got ${got}`),
   )
 }
 
 export function readTimeout(header: string | null): number {
   if (header === null) return DEFAULTS.callTimeoutMs
   if (!/^\d{1,10}$/.test(header) || Number(header) === 0) {
-    throw invalid(`Cannot read the request: connect-timeout-ms must be 1 to 10 digits above 0, got "${header}"`)
+    throw invalid(
+      `Cannot read the request: connect-timeout-ms must be 1 to 10 digits above 0, got "${header.slice(0, 20)}"`,
+    )
   }
   return Math.min(Number(header), LIMITS.maxTimeoutMs)
 }
 
-/** Headers that travel on with the call: those a user made for itself. Credentials never do. */
-function readMetadata(headers: Headers): Metadata {
-  let metadata: Record<string, string> | undefined
-  for (const [name, value] of headers) {
-    if (name.startsWith('x-') && !name.startsWith('x-forwarded-')) (metadata ??= {})[name] = value
-  }
-  return metadata ?? NONE
-}
-
-const NONE: Metadata = Object.freeze({})
-
 /** Reads the answer of an HTTP call. @throws RpcError if it is an error, Shoal's or a proxy's */
 export async function readHttpResponse(response: Response): Promise<UnaryResponse> {
-  const declared = Number(response.headers.get('content-length') ?? 0)
-  if (declared > LIMITS.maxJsonBytes) {
-    throw new RpcError('internal', `Cannot read the answer: at most ${LIMITS.maxJsonBytes} bytes are accepted`)
+  if (!response.ok) throw await readHttpError(response)
+  const codec = codecOf(response.headers.get('content-type'))
+  if (!codec) {
+    await response.body?.cancel().catch(() => {})
+    const got = response.headers.get('content-type')?.slice(0, 80) ?? 'none'
+    throw new RpcError('unknown', `Cannot read the answer: its content-type must be JSON or msgpack, got ${got}`)
   }
-  if (response.ok) {
-    const metadata: Record<string, string> = {}
-    for (const [name, value] of response.headers) {
-      if (name.startsWith('shoal-') || name.startsWith('x-') || name === 'server-timing') metadata[name] = value
-    }
-    const body = response.body ? new Uint8Array(await response.arrayBuffer()) : EMPTY
-    return { kind: 'unary', metadata, payload: { codec: codecOf(response.headers.get('content-type')), body } }
-  }
-  throw await readHttpError(response)
+  const maxBytes = codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes
+  const body = await readBounded(response, maxBytes)
+  if (!body) throw new RpcError('internal', `Cannot read the answer: it may have at most ${maxBytes} bytes`)
+  return { kind: 'unary', metadata: metadataOfResponse(response.headers), payload: { codec, body } }
 }
 
-/** The error that an HTTP answer stands for. */
+/** The error that an HTTP answer stands for: Shoal's own, or what its status says where a proxy answered. */
 export async function readHttpError(response: Response): Promise<RpcError> {
   const retryAfter = response.headers.get('retry-after')
   const options = {
     retryAfterMs: retryAfter && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) * 1000 : undefined,
     neverSent: response.headers.get('shoal-never-sent') === '1',
   }
-  const text = await response.text().catch(() => '')
+  const code = RpcError.codeOfStatus(response.status)
+  const json = await readErrorJson(response)
+  if (json && typeof json.code === 'string') {
+    const details = readConnectDetails(json.details)
+    return RpcError.fromJson({ ...json, details, code: isErrorCode(json.code) ? json.code : code }, options)
+  }
+  const reason = `Cannot finish the call: the server answered ${response.status} ${response.statusText}`.trim()
+  return new RpcError(code, reason, options)
+}
+
+async function readErrorJson(response: Response): Promise<{ code?: unknown; details?: unknown } | undefined> {
   try {
-    const json: unknown = JSON.parse(text)
-    if (typeof json === 'object' && json !== null && 'code' in json) return RpcError.fromJson(json, options)
+    const body = await readBounded(response, LIMITS.maxControlBytes)
+    const json: unknown = JSON.parse(decodeUtf8(body ?? EMPTY))
+    return typeof json === 'object' && json !== null ? json : undefined
   } catch {
     // Not ours: the status says what it can.
+    return undefined
   }
-  const code = RpcError.codeOfStatus(response.status)
-  return new RpcError(
-    code,
-    `Cannot finish the call: the server answered ${response.status} ${response.statusText}`.trim(),
-    options,
-  )
 }

@@ -1,4 +1,4 @@
-import { RpcError } from '../../wire/errors.ts'
+import { invalid, RpcError } from '../../wire/errors.ts'
 import { abortError } from '../deadline.ts'
 import { CONTENT_TYPES, type HttpCodec, inCodec, readHttpResponse } from '../http.ts'
 import type { RpcRequest, Send, Transport } from '../send.ts'
@@ -11,46 +11,54 @@ export interface FetchOptions {
   fetch?: (request: Request) => Promise<Response>
 }
 
-/** Calls over plain HTTP: `POST {base}/rpc/{service}/{method}`. Redirects are not followed. */
+/**
+ * Calls over plain HTTP: `POST {base}/rpc/{service}/{method}`. Redirects are not followed.
+ * @throws RpcError `invalid_argument` if `base` is no absolute URL
+ */
 export function fetchTransport(base: string, options: FetchOptions = {}): Transport {
   return { send: fetchSend(base, options), codec: options.codec ?? 'msgpack', close() {} }
 }
 
 function fetchSend(base: string, options: FetchOptions): Send {
+  if (!URL.canParse(base)) throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
   const root = base.replace(/\/+$/, '')
   const send = options.fetch ?? ((request: Request) => globalThis.fetch(request))
   return async (request) => {
     if (request.stream) {
       throw new RpcError('unimplemented', 'Cannot stream over plain HTTP: use a socket transport', { neverSent: true })
     }
-    const codec: HttpCodec = request.payload.codec === 'json' ? 'json' : options.codec ?? 'msgpack'
-    const { body } = inCodec(request.payload, codec)
-    let response: Response
+    const outgoing = toHttpRequest(root, request, options)
     try {
-      response = await send(
-        new Request(`${root}/rpc/${request.service}/${request.method}`, {
-          method: 'POST',
-          headers: { ...options.headers, ...headersOf(request), 'content-type': CONTENT_TYPES[codec] },
-          body,
-          signal: request.signal,
-          redirect: 'manual',
-        }),
-      )
-    } catch (cause) {
-      throw request.signal.aborted ? abortError(request.signal.reason) : unreachable(root, cause)
-    }
-    if (response.status >= 300 && response.status < 400) {
-      throw new RpcError(
-        'unavailable',
-        `Cannot call ${request.service}: ${root} answered with a redirect, which is not followed`,
-      )
-    }
-    try {
+      const response = await send(outgoing)
+      // In browsers a redirect that is not followed shows neither its status nor its target.
+      if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) {
+        throw new RpcError(
+          'unavailable',
+          `Cannot call ${request.service}: ${root} answered with a redirect, which is not followed`,
+        )
+      }
       return await readHttpResponse(response)
     } catch (thrown) {
-      if (thrown instanceof RpcError) throw thrown
-      throw request.signal.aborted ? abortError(request.signal.reason) : unreachable(root, thrown)
+      if (request.signal.aborted) throw abortError(request.signal.reason)
+      throw thrown instanceof RpcError ? thrown : unreachable(root, thrown)
     }
+  }
+}
+
+function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions): Request {
+  const codec: HttpCodec = request.payload.codec === 'json' ? 'json' : options.codec ?? 'msgpack'
+  const { body } = inCodec(request.payload, codec)
+  const path = `/rpc/${encodeURIComponent(request.service)}/${encodeURIComponent(request.method)}`
+  try {
+    return new Request(root + path, {
+      method: 'POST',
+      headers: { ...options.headers, ...headersOf(request), 'content-type': CONTENT_TYPES[codec] },
+      body,
+      signal: request.signal,
+      redirect: 'manual',
+    })
+  } catch (cause) {
+    throw invalid(`Cannot call ${request.service}: a header has a value that HTTP does not carry`, { cause })
   }
 }
 

@@ -5,17 +5,33 @@ import type { Send, Transport } from '../send.ts'
 /** What a MessagePort, a browser's Worker and node:worker_threads' ports have in common. */
 export interface PortLike {
   postMessage(message: unknown, transfer: ArrayBuffer[]): void
-  addEventListener(type: 'message', listener: (event: { data: unknown }) => void): void
+  addEventListener(
+    type: 'message' | 'messageerror',
+    listener: (event: { data?: unknown }) => void,
+  ): void
   start?(): void
   close?(): void
 }
 
-/** A peer over a port. Messages are moved to the other side, not copied. */
+/**
+ * A peer over a port. Messages are moved to the other side, not copied. When the port brings what is no frame, it is
+ * closed and what is in flight fails. That the other side has gone is for the port's owner to tell: few runtimes do.
+ */
 export function portPeer(port: PortLike, serve?: Send): Peer {
   const peer = new Peer({ write: (message) => port.postMessage(message, [message.buffer]), serve })
+  const end = (reason: string, cause?: unknown) => {
+    peer.close(new RpcError('unavailable', `Cannot finish the call: ${reason}`, { cause }))
+    port.close?.()
+  }
   port.addEventListener('message', ({ data }) => {
-    if (data instanceof Uint8Array) peer.receive(data)
+    if (!(data instanceof Uint8Array)) return
+    try {
+      peer.receive(data)
+    } catch (cause) {
+      end('the port brought a message that is no frame', cause)
+    }
   })
+  port.addEventListener('messageerror', () => end('the port brought a message that cannot be read'))
   port.start?.()
   return peer
 }

@@ -1,5 +1,6 @@
 import { RpcError } from '../../wire/errors.ts'
 import { PING, PONG } from '../../wire/frame.ts'
+import { closeCodeOf, closeReason, SCRIPT_OFFSET } from '../close_code.ts'
 import { Peer, type PeerOptions } from '../peer.ts'
 import type { Transport } from '../send.ts'
 
@@ -27,8 +28,7 @@ export interface SocketPeer {
   closed: Promise<{ code: number; reason: string }>
 }
 
-/** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it with 4002: scripts may
- * not use the codes below 3000. */
+/** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it, with what was in flight. */
 export function socketPeer(
   socket: SocketLike,
   options: Omit<PeerOptions, 'write'> & { onPong?: () => void } = {},
@@ -47,8 +47,9 @@ export function socketPeer(
     try {
       peer.receive(toBytes(data))
     } catch (thrown) {
-      const error = RpcError.from(thrown)
-      socket.close(error.code === 'invalid_argument' ? 4002 : 4011, error.message.slice(0, 120))
+      const { message } = RpcError.from(thrown)
+      peer.close(new RpcError('unavailable', `Cannot finish the call: the connection was given up (${message})`))
+      socket.close(SCRIPT_OFFSET + closeCodeOf(thrown, data), closeReason(message))
     }
   })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
@@ -68,7 +69,7 @@ export function socketPeer(
     ping() {
       if (socket.readyState === OPEN) socket.send(PING)
     },
-    close: (code, reason) => socket.close(code, reason),
+    close: (code, reason) => socket.close(code, closeReason(reason)),
   }
 }
 
