@@ -1,6 +1,9 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { serve, upgradeWebSocket } from '@hono/node-server'
+import { serve, type ServerType, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { sleep, systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
@@ -25,14 +28,34 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           mode,
           async close() {
             const closed = new Promise((done) => server.close(done))
+            await answered(DEFAULTS.drainMs)
             await close()
-            if ('closeIdleConnections' in server) server.closeIdleConnections()
+            // Browsers open connections ahead of need and say nothing on them: they would hold the server open for ever.
+            if ('closeAllConnections' in server) server.closeAllConnections()
             await closed
           },
         }),
     )
     server.once('error', reject)
+    const answered = inFlight(server)
   })
+}
+
+/** Counts a server's requests. @returns waits until all are answered, for at most `limitMs` */
+function inFlight(server: ServerType): (limitMs: number) => Promise<void> {
+  let active = 0
+  let onIdle = () => {}
+  server.on('request', (_request: IncomingMessage, response: ServerResponse) => {
+    active++
+    response.once('close', () => --active === 0 && onIdle())
+  })
+  return async (limitMs) => {
+    if (active === 0) return
+    const limit = new AbortController()
+    const idle = new Promise<void>((resolve) => onIdle = resolve)
+    await Promise.race([idle, sleep(systemClock, limitMs, limit.signal).catch(() => {})])
+    limit.abort()
+  }
 }
 
 const upgrade: Upgrade = async (context, open) => {

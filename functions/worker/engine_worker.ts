@@ -1,4 +1,5 @@
 /** A browser's dedicated Worker that serves one engine on the port it is given in its first message. */
+import '../console/no_eval.ts'
 import { serveEngine } from '../../shared/engine/engine_service.ts'
 import { openEngine } from '../../shared/engine/open_engine.ts'
 import { loadOrtWeb } from '../../shared/engine/ort_web.ts'
