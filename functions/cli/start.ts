@@ -58,8 +58,7 @@ export const start: Command = {
     const workers: HostWorker[] = []
     onStopSignal(async () => {
       say('stopping: finishing what is in flight')
-      await Promise.all(workers.map((worker) => worker.stop()))
-      await gateway.close()
+      await gateway.close(async () => void await Promise.all(workers.map((worker) => worker.stop())))
     })
 
     say(`store    ${gateway.store}`)

@@ -11,7 +11,8 @@ export interface RunningGateway {
   url: string
   store: string
   mode: string
-  close(): Promise<void>
+  /** Answers what is in flight, then runs `beforeLinksEnd` (local workers leave), then ends the relay and the store. */
+  close(beforeLinksEnd?: () => Promise<void>): Promise<void>
 }
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
@@ -26,9 +27,10 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
           store,
           mode,
-          async close() {
+          async close(beforeLinksEnd) {
             const closed = new Promise((done) => server.close(done))
             await answered(DEFAULTS.drainMs)
+            await beforeLinksEnd?.()
             await close()
             // Browsers open connections ahead of need and say nothing on them: they would hold the server open for ever.
             if ('closeAllConnections' in server) server.closeAllConnections()
