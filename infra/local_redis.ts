@@ -1,4 +1,4 @@
-/** A real Redis for tests and the local stack: on loopback, keeping nothing, ended when the process that started it exits. */
+/** A real Redis for tests and the local stack: on loopback, keeping nothing, gone with the process that started it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
-export interface LocalRedis {
+export interface LocalRedis extends AsyncDisposable {
   /** redis://127.0.0.1:PORT */
   url: string
   port: number
@@ -58,13 +58,14 @@ async function start(program: string, port: number, args: string[]): Promise<Loc
     child.once('close', () => resolve()) // not 'exit': its last words come before this, perhaps after that
     child.once('error', () => resolve())
   })
-  const endWithUs = () => child.kill('SIGKILL')
-  process.once('exit', endWithUs)
+  // Ends the server however this process ends: its pipe is closed then, and reading a line from it fails.
+  const watchdog = spawn('sh', ['-c', `read line || kill -9 ${child.pid}`], { stdio: ['pipe', 'ignore', 'ignore'] })
+  watchdog.stdin.on('error', () => {}) // it may have gone first, by a Ctrl-C that reached us all
   const close = async () => {
     // A stopped process ends only by SIGKILL; there is nothing to save.
     child.kill('SIGKILL')
     await exited
-    process.off('exit', endWithUs)
+    watchdog.stdin.end('done\n')
     await rm(folder, { recursive: true, force: true })
   }
   const output = await untilReady(child, exited)
@@ -82,6 +83,7 @@ async function start(program: string, port: number, args: string[]): Promise<Loc
       if (signal !== 'SIGSTOP' && signal !== 'SIGCONT') await exited
     },
     close,
+    [Symbol.asyncDispose]: close,
   }
 }
 

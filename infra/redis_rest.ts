@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util'
 import { createClient, ErrorReply, RESP_TYPES } from 'redis'
 import { constantTimeEqual } from '../shared/base/bytes.ts'
 
-export interface RedisRest {
+export interface RedisRest extends AsyncDisposable {
   url: string
   token: string
   close(): Promise<void>
@@ -79,15 +79,12 @@ export async function startRedisRest(options: { redisUrl: string; token: string;
   })
   const address = server.address()
   const port = address && typeof address === 'object' ? address.port : options.port
-  return {
-    url: `http://127.0.0.1:${port}`,
-    token,
-    async close() {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-      client.destroy()
-    },
+  const close = async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+    if (client.isOpen) client.destroy()
   }
+  return { url: `http://127.0.0.1:${port}`, token, close, [Symbol.asyncDispose]: close }
 }
 
 async function answer(reply: Promise<Reply>, base64: boolean): Promise<Answer> {

@@ -26,6 +26,8 @@ interface Link {
   client: Client
   /** Fulfilled when the first attempt to connect has ended, well or badly. Commands wait for it, but not for later ones. */
   tried: Promise<void>
+  /** True while an attempt to connect is under way. */
+  connecting: boolean
   /** Why the link last broke. */
   fault?: unknown
 }
@@ -85,7 +87,7 @@ class TcpRedis implements RedisCommands {
 
   async quit(): Promise<void> {
     this.#closed = true
-    destroy(this.#link.client)
+    await destroy(this.#link)
   }
 
   async #one(command: string[]): Promise<RedisReply> {
@@ -121,7 +123,7 @@ class TcpRedis implements RedisCommands {
   #replace(link: Link): void {
     if (this.#link !== link || this.#closed) return
     this.#link = this.#open()
-    destroy(link.client)
+    void destroy(link)
   }
 
   #open(): Link {
@@ -131,12 +133,13 @@ class TcpRedis implements RedisCommands {
         { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.redisReconnectCapMs },
         this.#random,
       ))
-    const tried = new Promise<void>((resolve) => {
-      client.once('ready', resolve)
-      client.once('error', () => resolve())
+    const link: Link = { client, tried: settled(client), connecting: true }
+    client.on('reconnecting', () => link.connecting = true)
+    client.on('ready', () => link.connecting = false)
+    client.on('error', (fault: unknown) => {
+      link.connecting = false
+      link.fault = fault
     })
-    const link: Link = { client, tried }
-    client.on('error', (fault: unknown) => link.fault = fault)
     // Rejects only when the client is destroyed before it was ready; until then it tries again.
     client.connect().catch(() => {})
     return link
@@ -165,7 +168,17 @@ async function sendOne({ client }: Link, command: string[]): Promise<RedisReply 
   }
 }
 
-function destroy(client: Client): void {
+/** Fulfilled at the end of the attempt to connect that is under way. */
+function settled(client: Client): Promise<void> {
+  return new Promise((resolve) => {
+    client.once('ready', resolve)
+    client.once('error', () => resolve())
+  })
+}
+
+/** Destroyed in the middle of an attempt, the client would let the socket connect and leave it open for good. */
+async function destroy({ client, connecting }: Link): Promise<void> {
+  if (connecting) await settled(client)
   if (client.isOpen) client.destroy()
 }
 

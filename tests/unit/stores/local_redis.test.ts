@@ -1,6 +1,9 @@
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { findRedisServer, startRedisServer } from '../../../infra/local_redis.ts'
+import { ROOT } from '../../../infra/tools.ts'
+import { eventually } from '../../conformance/expectations.ts'
 import { redisCommand } from '../../conformance/redis_command.ts'
 
 function isAlive(pid: number): boolean {
@@ -28,6 +31,19 @@ describe('a local Redis', () => {
     await server.kill('SIGSTOP')
     await server.close()
     expect(isAlive(server.pid)).toBe(false)
+  })
+
+  it('ends with the process that started it, even if that is killed', async () => {
+    const program = `import { startRedisServer } from './infra/local_redis.ts'
+      console.log((await startRedisServer()).pid)`
+    const child = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], {
+      cwd: ROOT,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const pid = Number(await new Promise((resolve) => child.stdout.once('data', resolve)))
+    expect(isAlive(pid)).toBe(true)
+    child.kill('SIGKILL')
+    await eventually(async () => !isAlive(pid))
   })
 
   it('takes the port asked for, or says that it cannot', async () => {

@@ -7,7 +7,8 @@ import { redisOnce } from '../../../shared/stores/redis_once.ts'
 import { redisLeases } from '../../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../../shared/stores/tcp_redis.ts'
 import { upstashRedis } from '../../../shared/stores/upstash_redis.ts'
-import { eventually, refusal } from '../../conformance/expectations.ts'
+import { eventually, realTime, refusal } from '../../conformance/expectations.ts'
+import { redisCommand } from '../../conformance/redis_command.ts'
 import { instance } from './instances.ts'
 
 const works = (redis: RedisCommands) => () => redis.ping().then(() => true, () => false)
@@ -133,6 +134,19 @@ describe('Redis over TCP', () => {
     for (const url of ['', 'nonsense', 'http://127.0.0.1:6379', '127.0.0.1:6379']) {
       expect(() => tcpRedis(url)).toThrow(expect.objectContaining({ code: 'invalid_argument' }))
     }
+  })
+
+  it('leaves no connection open, whenever it is told to quit', async () => {
+    for (let i = 0; i < 10; i++) {
+      const brief = tcpRedis(server.url)
+      if (i % 2 === 1) await realTime(i)
+      await brief.quit()
+    }
+    await redis.quit()
+    // One line for each connection; the one that asks is among them.
+    await eventually(async () =>
+      String(await redisCommand(server.url, 'CLIENT', 'LIST')).trim().split('\n').length === 1
+    )
   })
 
   it('is unavailable after quitting, which may be done twice', async () => {

@@ -1,0 +1,18 @@
+import { FakeClock } from '../../shared/base/clock.ts'
+import { memoryOnce } from '../../shared/stores/once_store.ts'
+import type { Suite } from '../suite.ts'
+import { leaseStoreSuite } from './lease_store_suite.ts'
+import { onceStoreSuite } from './once_store_suite.ts'
+import { sqliteFileLeases, sqliteFileOnce, sqliteMemoryLeases } from './sqlite_harness.ts'
+
+/** Stores that need no server, on Node and Deno. */
+export const embeddedSuites: readonly Suite[] = [
+  leaseStoreSuite('SQLite file', sqliteFileLeases),
+  leaseStoreSuite('SQLite in memory', sqliteMemoryLeases),
+  onceStoreSuite('SQLite file', sqliteFileOnce),
+  onceStoreSuite('memory', async () => {
+    const clock = new FakeClock()
+    const store = memoryOnce(clock)
+    return { store, other: store, elapse: (ms) => clock.advance(ms), close: () => store.close() }
+  }),
+]

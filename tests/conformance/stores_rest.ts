@@ -1,0 +1,14 @@
+import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
+import type { Suite } from '../suite.ts'
+import { leaseStoreSuite } from './lease_store_suite.ts'
+import { onceStoreSuite } from './once_store_suite.ts'
+import { CLIENT_TIMEOUT_MS, redisLeaseHarness, redisOnceHarness } from './redis_harness.ts'
+
+/** Stores over Redis's REST, on every runtime. @param rest asked when a case begins */
+export function restSuites(rest: () => { url: string; token: string }): readonly Suite[] {
+  const connect = () => upstashRedis({ ...rest(), timeoutMs: CLIENT_TIMEOUT_MS })
+  return [
+    leaseStoreSuite('Redis over REST', () => redisLeaseHarness(connect)),
+    onceStoreSuite('Redis over REST', () => redisOnceHarness(connect)),
+  ]
+}

@@ -1,0 +1,14 @@
+import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
+import type { Suite } from '../suite.ts'
+import { leaseStoreSuite } from './lease_store_suite.ts'
+import { onceStoreSuite } from './once_store_suite.ts'
+import { CLIENT_TIMEOUT_MS, redisLeaseHarness, redisOnceHarness } from './redis_harness.ts'
+
+/** Stores over Redis's TCP, on Node and Deno. @param url asked when a case begins */
+export function tcpSuites(name: string, url: () => string): readonly Suite[] {
+  const connect = () => tcpRedis(url(), { timeoutMs: CLIENT_TIMEOUT_MS })
+  return [
+    leaseStoreSuite(name, () => redisLeaseHarness(connect)),
+    onceStoreSuite(name, () => redisOnceHarness(connect)),
+  ]
+}
