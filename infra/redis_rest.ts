@@ -2,6 +2,7 @@
  * Upstash's REST protocol in front of an ordinary Redis, for tests and for running the Workers build locally.
  * As a program: node infra/redis_rest.ts --redis redis://127.0.0.1:6379 --token TOKEN [--port 8079]
  */
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { parseArgs } from 'node:util'
 import { createClient, ErrorReply, RESP_TYPES } from 'redis'
@@ -35,7 +36,10 @@ class Refusal extends Error {
  */
 export async function startRedisRest(options: { redisUrl: string; token: string; port: number }): Promise<RedisRest> {
   const { redisUrl, token } = options
-  const client = createClient({ url: redisUrl, RESP: 2, disableOfflineQueue: true, socket: { reconnectStrategy: 100 } })
+  let wasReady = false
+  // Once it has been there, a Redis that goes away is waited for; one that never was is a mistake.
+  const reconnectStrategy = (_: number, cause: Error) => wasReady ? 100 : cause
+  const client = createClient({ url: redisUrl, RESP: 2, disableOfflineQueue: true, socket: { reconnectStrategy } })
     // Bytes, since Redis's strings need not be text.
     .withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer })
   client.on('error', () => {}) // each command reports for itself
@@ -73,10 +77,14 @@ export async function startRedisRest(options: { redisUrl: string; token: string;
     }
   })
   await client.connect()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(options.port, '127.0.0.1', resolve)
-  })
+  wasReady = true
+  try {
+    server.listen(options.port, '127.0.0.1')
+    await once(server, 'listening')
+  } catch (thrown) {
+    client.destroy()
+    throw thrown
+  }
   const address = server.address()
   const port = address && typeof address === 'object' ? address.port : options.port
   const close = async () => {

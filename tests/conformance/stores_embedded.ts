@@ -3,10 +3,12 @@ import { memoryOnce } from '../../shared/stores/once_store.ts'
 import type { Suite } from '../suite.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
 import { onceStoreSuite } from './once_store_suite.ts'
+import { sqliteFileSuite } from './sqlite_file_suite.ts'
 import { sqliteFileLeases, sqliteFileOnce, sqliteMemoryLeases } from './sqlite_harness.ts'
 
 /** Stores that need no server, on Node and Deno. */
 export const embeddedSuites: readonly Suite[] = [
+  sqliteFileSuite,
   leaseStoreSuite('SQLite file', sqliteFileLeases),
   leaseStoreSuite('SQLite in memory', sqliteMemoryLeases),
   onceStoreSuite('SQLite file', sqliteFileOnce),

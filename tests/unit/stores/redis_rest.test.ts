@@ -1,7 +1,10 @@
 import { Redis } from '@upstash/redis'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type LocalRedis, startRedisServer } from '../../../infra/local_redis.ts'
 import { type RedisRest, startRedisRest } from '../../../infra/redis_rest.ts'
+import { ROOT } from '../../../infra/tools.ts'
 
 let server: LocalRedis
 let front: RedisRest
@@ -93,6 +96,28 @@ describe('the REST front of a local Redis', () => {
     expect((await post('/pipeline', [['PING'], 'PING'])).status).toBe(400)
     expect((await post('/nowhere', ['PING'])).status).toBe(404)
     expect((await post('/', ['SET', 'big', 'x'.repeat(1 << 20)])).status).toBe(413)
+  })
+
+  it('does not start without Redis, or on a port that is taken', async () => {
+    await expect(startRedisRest({ redisUrl: 'redis://127.0.0.1:1', token: 'secret', port: 0 })).rejects.toThrow(
+      'ECONNREFUSED',
+    )
+    const taken = Number(new URL(front.url).port)
+    await expect(startRedisRest({ redisUrl: server.url, token: 'secret', port: taken })).rejects.toThrow('EADDRINUSE')
+  })
+
+  it('is a program too', async () => {
+    const args = ['infra/redis_rest.ts', '--redis', server.url, '--token', 'secret', '--port', '0']
+    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
+    const exited = once(child, 'exit')
+    try {
+      const line = String(await new Promise((resolve) => child.stdout.once('data', resolve)))
+      const url = /^redis rest ready (http:\S+)\n$/.exec(line)?.[1] ?? ''
+      expect(await new Redis({ url, token: 'secret', enableTelemetry: false }).ping()).toBe('PONG')
+    } finally {
+      child.kill()
+      await exited
+    }
   })
 
   it('answers 503 while Redis is away', async () => {
