@@ -38,6 +38,7 @@ export class InProcessRelay {
     this.hub = new Hub({
       ...deps,
       name: this.name,
+      soon: (task) => void setImmediate(task),
       admit: (token) => admitOnce(token, this.name, { ...deps, clock: Date }),
       onPopulated: (populated) => void this.#announce(populated),
     })

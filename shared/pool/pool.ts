@@ -19,6 +19,11 @@ export interface PoolDeps {
   metrics: Metrics
   /** Spreads retries in time. Math.random by default. */
   random?: Random
+  /**
+   * Puts a task off until the messages that are already here have been read (setImmediate, where there is one), so that
+   * calls which arrived together share a run. No time passes; without it each call is dispatched as it comes.
+   */
+  soon?(task: () => void): void
 }
 
 /** A call that took this many workers with it is not tried on another. */
@@ -42,6 +47,7 @@ export class Pool {
   readonly #drain: DrainMeter
   #queuedBytes = 0
   #calls = 0
+  #dispatchIsDue = false
   #runs = 0
   #splits = 0
 
@@ -118,7 +124,7 @@ export class Pool {
       if (refused) return call.reject(refused)
       this.#queueOf(call.model).push(call)
       this.#queuedBytes += call.bytes
-      this.#dispatch()
+      this.#dispatchSoon()
     })
   }
 
@@ -189,6 +195,16 @@ export class Pool {
     const queue = this.#queues.get(call.model.sha256)
     if (queue?.remove(call)) this.#left([call], queue)
     this.#drain.backlog = this.#queues.size > 0
+  }
+
+  #dispatchSoon(): void {
+    if (!this.#deps.soon) return this.#dispatch()
+    if (this.#dispatchIsDue) return
+    this.#dispatchIsDue = true
+    this.#deps.soon(() => {
+      this.#dispatchIsDue = false
+      this.#dispatch()
+    })
   }
 
   #dispatch(): void {
@@ -291,8 +307,7 @@ export class Pool {
     if (run.calls.length === 1) return waiting[0]?.reject(error)
     // One bad call must not fail those it travelled with, nor must they all run one by one: halves find it in log₂ n.
     const middle = Math.ceil(waiting.length / 2)
-    const halves = [waiting.slice(0, middle), waiting.slice(middle)]
-    for (const half of halves.toReversed()) {
+    for (const half of [waiting.slice(0, middle), waiting.slice(middle)]) {
       const key = `split ${this.#splits++}`
       for (const call of half) call.joinOnly(key)
       this.#putBack(half)

@@ -1,26 +1,19 @@
-import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import type { Metrics } from '../base/metrics.ts'
-import type { Random } from '../base/random.ts'
 import { Pool as PoolContract, type WorkerState } from '../contracts/pool.ts'
-import { Pool, type PoolResult } from '../pool/pool.ts'
+import { Pool, type PoolDeps, type PoolResult } from '../pool/pool.ts'
 import { createServer, implement } from '../rpc/server.ts'
 import type { Send } from '../rpc/send.ts'
 import { type EnrolledWorker, Session, type WorkerLink } from './session.ts'
 
-export interface HubDeps {
+export interface HubDeps extends PoolDeps {
   /** The relay's name in the registry. */
   name: string
-  clock: Clock
   log: Log
-  metrics: Metrics
   admit(token: string): Promise<void>
   /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void
-  /** Spreads retries in time. Math.random by default. */
-  random?: Random
 }
 
 /** A socket that showed no life for two pings and a half has lost its other end. */
