@@ -17,7 +17,8 @@ export function batchKeyOf(inputs: Record<string, Tensor>): string | undefined {
   let key = ''
   for (const [name, tensor] of entries.sort(([a], [b]) => a < b ? -1 : 1)) {
     if (tensor.shape.length === 0 || tensor.shape[0] !== rows) return undefined
-    key += `${name}:${tensor.dtype}[${tensor.shape.slice(1)}];`
+    // With its length, or a name could be chosen that reads like two inputs.
+    key += `${name.length}:${name}:${tensor.dtype}[${tensor.shape.slice(1)}];`
   }
   return key
 }

@@ -23,11 +23,12 @@ export class CallQueue {
     lane.count(call, 1)
   }
 
-  /** Puts calls back at the front, in their order: they have waited longest. */
+  /** Puts calls back where they stood, which is at the front or near it: they have waited longest. */
   putBack(calls: readonly PoolCall[]): void {
-    for (const call of calls.toReversed()) {
+    for (const call of calls) {
       const lane = this.#lanes[call.priority]
-      lane.calls.unshift(call)
+      const later = lane.calls.findIndex(({ sequence }) => sequence > call.sequence)
+      lane.calls.splice(later < 0 ? lane.calls.length : later, 0, call)
       lane.count(call, 1)
     }
   }
