@@ -3,7 +3,7 @@ import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
 import { redisOnce } from '../../shared/stores/redis_once.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
 import { realTime } from './expectations.ts'
-import type { LeaseHarness } from './lease_store_suite.ts'
+import type { LeaseHarness } from './lease_harness.ts'
 import type { OnceHarness } from './once_store_suite.ts'
 
 /** A machine busy with other tests may be slow; slowness itself is tested elsewhere. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { FakeClock } from '../../shared/base/clock.ts'
 import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
-import type { LeaseHarness } from './lease_store_suite.ts'
+import type { LeaseHarness } from './lease_harness.ts'
 import type { OnceHarness } from './once_store_suite.ts'
 
 /** Leases in a file of their own, open in two connections. */
