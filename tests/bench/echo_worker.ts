@@ -3,7 +3,7 @@ import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import type { Engine } from '../../shared/engine/engine.ts'
-import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { openSocket } from '../../functions/worker/node_socket.ts'
 import { Agent } from '../../shared/worker/agent.ts'
 import { httpModels } from '../../shared/worker/model_source.ts'
 
@@ -24,7 +24,7 @@ new Agent({
       token: string
       connect: string
     }
-    return { token, socket: new WebSocket(gateway.replace('http', 'ws') + connect, SUBPROTOCOL) }
+    return { token, socket: openSocket(gateway.replace('http', 'ws') + connect) }
   },
   clock: systemClock,
   random: Math.random,
