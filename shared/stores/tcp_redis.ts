@@ -26,8 +26,6 @@ interface Link {
   client: Client
   /** Fulfilled when the first attempt to connect has ended, well or badly. Commands wait for it, but not for later ones. */
   tried: Promise<void>
-  /** True while an attempt to connect is under way. */
-  connecting: boolean
   /** Why the link last broke. */
   fault?: unknown
 }
@@ -87,7 +85,7 @@ class TcpRedis implements RedisCommands {
 
   async quit(): Promise<void> {
     this.#closed = true
-    await destroy(this.#link)
+    destroy(this.#link.client)
   }
 
   async #one(command: string[]): Promise<RedisReply> {
@@ -123,7 +121,7 @@ class TcpRedis implements RedisCommands {
   #replace(link: Link): void {
     if (this.#link !== link || this.#closed) return
     this.#link = this.#open()
-    void destroy(link)
+    destroy(link.client)
   }
 
   #open(): Link {
@@ -133,13 +131,12 @@ class TcpRedis implements RedisCommands {
         { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.redisReconnectCapMs },
         this.#random,
       ))
-    const link: Link = { client, tried: settled(client), connecting: true }
-    client.on('reconnecting', () => link.connecting = true)
-    client.on('ready', () => link.connecting = false)
-    client.on('error', (fault: unknown) => {
-      link.connecting = false
-      link.fault = fault
+    const tried = new Promise<void>((resolve) => {
+      client.once('ready', resolve)
+      client.once('error', () => resolve())
     })
+    const link: Link = { client, tried }
+    client.on('error', (fault: unknown) => link.fault = fault)
     // Rejects only when the client is destroyed before it was ready; until then it tries again.
     client.connect().catch(() => {})
     return link
@@ -168,18 +165,10 @@ async function sendOne({ client }: Link, command: string[]): Promise<RedisReply 
   }
 }
 
-/** Fulfilled at the end of the attempt to connect that is under way. */
-function settled(client: Client): Promise<void> {
-  return new Promise((resolve) => {
-    client.once('ready', resolve)
-    client.once('error', () => resolve())
-  })
-}
-
-/** Destroyed in the middle of an attempt, the client would let the socket connect and leave it open for good. */
-async function destroy({ client, connecting }: Link): Promise<void> {
-  if (connecting) await settled(client)
-  if (client.isOpen) client.destroy()
+/** Destroyed while its socket connects, the client would leave that open for good, so it is destroyed again then. */
+function destroy(client: Client): void {
+  client.once('connect', () => client.destroy())
+  client.destroy()
 }
 
 /** Node leaves the message empty when several addresses of one host failed; the code is there. */

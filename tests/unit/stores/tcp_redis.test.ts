@@ -148,6 +148,20 @@ describe('Redis over TCP', () => {
     )
   })
 
+  it('quits though the server hangs before it has said hello', async () => {
+    const guarded = await startRedisServer({ args: ['--requirepass', 'secret'] })
+    try {
+      await guarded.kill('SIGSTOP')
+      const hung = tcpRedis(guarded.url.replace('//', '//default:secret@'), { timeoutMs: 300 })
+      expect((await refusal(hung.ping())).code).toBe('unavailable')
+      const inFlight = refusal(hung.ping())
+      await hung.quit()
+      expect((await inFlight).code).toBe('unavailable')
+    } finally {
+      await guarded.close()
+    }
+  })
+
   it('is unavailable after quitting, which may be done twice', async () => {
     await redis.quit()
     await redis.quit()
