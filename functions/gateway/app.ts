@@ -1,9 +1,9 @@
 import { Hono } from 'hono'
-import { toHttpError } from '../../shared/rpc/http.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { guardAll, requireSameOrigin, requireScope } from './guard.ts'
 import { pages } from './routes/pages.ts'
-import { problem } from './routes/problem.ts'
+import { toErrorOf } from './routes/problem.ts'
 import { rpc } from './routes/rpc.ts'
 import { openInference } from './routes/open_inference.ts'
 import { models } from './routes/models.ts'
@@ -45,9 +45,9 @@ export function createGateway(deps: GatewayDeps): Hono {
   app.route('/', operations(deps))
   app.route('/', pages(deps))
 
-  app.notFound((context) =>
-    problem(context, 'not_found', `Cannot find ${context.req.method} ${context.req.path}: no such route`)
+  app.notFound(({ req }) =>
+    toErrorOf(req.path, new RpcError('not_found', `Cannot find ${req.method} ${req.path}: no such route`))
   )
-  app.onError((thrown) => toHttpError(thrown))
+  app.onError((thrown, { req }) => toErrorOf(req.path, thrown))
   return app
 }

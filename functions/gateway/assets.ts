@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { extname, join, normalize } from 'node:path'
+import { extname, join, normalize, sep } from 'node:path'
 import { Readable } from 'node:stream'
 import { RpcError } from '../../shared/wire/errors.ts'
 
@@ -21,8 +21,8 @@ const TYPES: Readonly<Record<string, string>> = {
 export function fileAssets(root: string): (path: string) => Promise<Response> {
   return async (path) => {
     const missing = new RpcError('not_found', `Cannot find ${path}: no such file`)
-    const file = normalize(join(root, decodeURIComponent(path).replace(/^\/assets\//, '/')))
-    if (!file.startsWith(normalize(root)) || file.includes('\0')) throw missing
+    const file = pathBelow(normalize(root), path)
+    if (file === undefined) throw missing
     const found = await stat(file).catch(() => undefined)
     if (!found?.isFile()) throw missing
     return new Response(Readable.toWeb(createReadStream(file)) as ReadableStream, {
@@ -33,5 +33,15 @@ export function fileAssets(root: string): (path: string) => Promise<Response> {
         'cache-control': 'no-cache',
       },
     })
+  }
+}
+
+/** The file that a path names; undefined if it lies outside of `root` or is malformed. */
+function pathBelow(root: string, path: string): string | undefined {
+  try {
+    const file = join(root, decodeURIComponent(path).replace(/^\/assets\//, '/'))
+    return file.startsWith(root + sep) && !file.includes('\0') ? file : undefined
+  } catch {
+    return undefined
   }
 }

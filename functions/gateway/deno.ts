@@ -1,6 +1,7 @@
 /** The gateway on Deno: `deno run -A functions/gateway/deno.ts --port 8787 --host 127.0.0.1 --data-dir .shoal`. */
 import { parseArgs } from 'node:util'
 import process from 'node:process'
+import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
@@ -43,7 +44,8 @@ const server = Deno.serve({
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   Deno.addSignalListener(signal, async () => {
     await gateway.close()
-    await server.shutdown()
+    // Whoever neither finishes nor hangs up must not keep the process.
+    await Promise.race([server.shutdown(), sleep(systemClock, DEFAULTS.drainMs)])
     process.exit(0)
   })
 }

@@ -23,6 +23,8 @@ export interface HostOptions {
   log: Log
   /** A key that this process made for its own workers and calls; it lives as long as the process. */
   ownKey?: KeyRecord
+  /** How long calls in flight may take when the gateway stops. */
+  drainMs?: number
 }
 
 /** What a runtime does with a worker's socket: it calls these as messages come and when it closes. */

@@ -15,6 +15,9 @@ export interface RunningGateway {
   close(beforeLinksEnd?: () => Promise<void>): Promise<void>
 }
 
+/** How long a worker may take to answer a close frame. */
+const CLOSE_MS = 1_000
+
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
   const { app, store, mode, close } = await openHostGateway(options, upgrade)
@@ -29,12 +32,15 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           mode,
           async close(beforeLinksEnd) {
             const closed = new Promise((done) => server.close(done))
-            await answered(DEFAULTS.drainMs)
+            await answered(options.drainMs ?? DEFAULTS.drainMs)
             await beforeLinksEnd?.()
             await close()
             // Browsers open connections ahead of need and say nothing on them: they would hold the server open for ever.
             if ('closeAllConnections' in server) server.closeAllConnections()
+            // A worker that hangs would hold it open too: it never answers the close frame.
+            const cut = setTimeout(() => sockets.clients.forEach((socket) => socket.terminate()), CLOSE_MS)
             await closed
+            clearTimeout(cut)
           },
         }),
     )

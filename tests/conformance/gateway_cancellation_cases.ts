@@ -1,0 +1,144 @@
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { Tensor } from '../../shared/wire/tensor.ts'
+import { fixedModel } from '../fixtures/models.ts'
+import { eventually, refusal } from './expectations.ts'
+import { type HeldRun, type HeldWorker, joinHeldWorker } from './gateway_held_worker.ts'
+import { ask, inferenceAt } from './gateway_http.ts'
+import { metricAt } from './gateway_metrics.ts'
+
+const INFER = '/v2/models/held/infer'
+
+/**
+ * What becomes of calls whose caller has gone. The worker is held by hand and takes two runs at once, so it is known
+ * which calls run and which wait. The model joins no calls.
+ */
+export function cancellationCases(at: () => string): void {
+  let worker: HeldWorker
+  beforeAll(async () => {
+    await ask(at(), 'PUT', '/models/held/versions/1', { body: fixedModel() })
+    const none = await ask(at(), 'POST', INFER, { json: body(0) })
+    expect([none.status, none.json.error]).toEqual([503, expect.stringContaining('no worker is connected')])
+    expect(Number(none.headers.get('retry-after'))).toBeGreaterThan(0)
+    worker = await joinHeldWorker(at())
+  })
+  afterAll(async () => {
+    worker.socket.peer.control('goodbye', { reason: 'done' })
+    await worker.socket.closed
+  })
+
+  const dropped = (state: string) => metricAt(at(), `shoal_pool_calls_dropped_total{state="${state}"}`)
+  const call = (mark: number, options: { signal?: AbortSignal; headers?: Record<string, string> } = {}) =>
+    ask(at(), 'POST', INFER, { json: body(mark), ...options })
+  /** Two calls that keep the worker busy. */
+  const occupy = async (marks: [number, number]) => {
+    const answers = marks.map((mark) => call(mark))
+    const runs: [HeldRun, HeldRun] = [await worker.nextRun(), await worker.nextRun()]
+    expect(runs.map(markOf).sort()).toEqual(marks)
+    return { runs, answers: Promise.all(answers) }
+  }
+  const allQueued = (count: number) => eventually(async () => await metricAt(at(), 'shoal_pool_queued_calls') === count)
+
+  it('takes a waiting call whose time is over out of the queue', async () => {
+    const { runs, answers } = await occupy([1, 2])
+    const before = await dropped('queued')
+    const late = await call(3, { headers: { 'connect-timeout-ms': '50' } })
+    expect([late.status, late.json.error]).toEqual([504, expect.stringMatching(/deadline/)])
+    await eventually(async () => await dropped('queued') === before + 1)
+    const next = call(4)
+    for (const run of runs) run.release()
+    expect((await answers).map(({ status }) => status)).toEqual([200, 200])
+    // The call that was dropped never reached the worker: the next run is the next call's.
+    const run = await worker.nextRun()
+    expect(markOf(run)).toBe(4)
+    run.release()
+    expect(await markIn(next)).toBe(4)
+    expect(worker.waiting).toEqual([])
+  })
+
+  it('drops a running call whose time is over, in JSON as Connect does', async () => {
+    const before = await dropped('running')
+    const x = Tensor.from('float32', [2, 3], new Float32Array(6).fill(5))
+    const error = refusal(
+      inferenceAt(at(), { codec: 'json' }).infer({ model: 'held', inputs: { x } }, { timeoutMs: 50 }),
+    )
+    const over = await ask(at(), 'POST', '/rpc/shoal.Inference/infer', {
+      json: { model: 'held', inputs: { x } },
+      headers: { 'connect-timeout-ms': '50' },
+    })
+    expect([over.status, over.json]).toEqual([504, {
+      code: 'deadline_exceeded',
+      message: expect.stringMatching(/deadline/),
+    }])
+    expect((await error).code).toBe('deadline_exceeded')
+    for (const run of [await worker.nextRun(), await worker.nextRun()]) {
+      await eventually(async () => run.signal.aborted)
+      // Its answer comes too late for anyone; it must not become someone else's.
+      run.release()
+    }
+    await eventually(async () => await dropped('running') === before + 2)
+    const next = call(6)
+    const run = await worker.nextRun()
+    expect(markOf(run)).toBe(6)
+    run.release()
+    expect(await markIn(next)).toBe(6)
+  })
+
+  it('takes a waiting call whose caller has gone out of the queue', async () => {
+    const { runs, answers } = await occupy([11, 12])
+    const before = await dropped('queued')
+    const leaving = new AbortController()
+    const gone = call(13, { signal: leaving.signal }).catch((error) => error.name)
+    await allQueued(1)
+    leaving.abort()
+    expect(await gone).toBe('AbortError')
+    await eventually(async () => await dropped('queued') === before + 1)
+    await allQueued(0)
+    const next = call(14)
+    for (const run of runs) run.release()
+    expect((await answers).map(({ status }) => status)).toEqual([200, 200])
+    const run = await worker.nextRun()
+    expect(markOf(run)).toBe(14)
+    run.release()
+    expect(await markIn(next)).toBe(14)
+  })
+
+  it('drops a running call whose caller has gone, and tells its worker', async () => {
+    const before = await dropped('running')
+    const leaving = new AbortController()
+    const gone = call(21, { signal: leaving.signal }).catch((error) => error.name)
+    const run = await worker.nextRun()
+    leaving.abort()
+    expect(await gone).toBe('AbortError')
+    await eventually(async () => run.signal.aborted)
+    await eventually(async () => await dropped('running') === before + 1)
+    run.release()
+    const next = call(22)
+    const following = await worker.nextRun()
+    expect(markOf(following)).toBe(22)
+    following.release()
+    expect(await markIn(next)).toBe(22)
+  })
+
+  it('gives a lost worker’s calls to another, and fails none', async () => {
+    const { answers } = await occupy([31, 32])
+    const other = await joinHeldWorker(at())
+    worker.socket.close(1000, 'lost')
+    const runs = [await other.nextRun(), await other.nextRun()]
+    for (const run of runs) run.release()
+    expect((await answers).map(({ json }) => json.outputs[0].data[0])).toEqual([31, 32])
+    worker = other
+  })
+}
+
+/** A call's inputs, all equal to its mark. */
+function body(mark: number) {
+  return { inputs: [{ name: 'x', shape: [2, 3], datatype: 'FP32', data: new Array(6).fill(mark) }] }
+}
+
+function markOf(run: HeldRun): number {
+  return (run.calls[0]?.inputs.x?.data as Float32Array)[0] ?? NaN
+}
+
+async function markIn(answer: ReturnType<typeof ask>): Promise<number> {
+  return (await answer).json.outputs[0].data[0]
+}

@@ -1,0 +1,113 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe } from 'vitest'
+import { startHostWorker } from '../../functions/worker/host_worker.ts'
+import { systemClock } from '../../shared/base/clock.ts'
+import { silentLog } from '../../shared/base/log.ts'
+import { createKey, type KeyRecord, type Scope, SCOPES } from '../../shared/stores/keys.ts'
+import { temporaryFolder } from '../fixtures/process.ts'
+import { cancellationCases } from './gateway_cancellation_cases.ts'
+import { bearer } from './gateway_http.ts'
+import { keyCases } from './gateway_key_cases.ts'
+import { modelCases } from './gateway_model_cases.ts'
+import { openInferenceCases } from './gateway_open_inference_cases.ts'
+import { operationCases } from './gateway_operation_cases.ts'
+import { pathCases } from './gateway_path_cases.ts'
+import { refusalCases } from './gateway_refusal_cases.ts'
+import { registryCases } from './gateway_registry_cases.ts'
+import { rpcCases } from './gateway_rpc_cases.ts'
+import { workerCases } from './gateway_worker_cases.ts'
+
+export interface GatewayUnderTest {
+  url: string
+  close(): Promise<void>
+}
+
+/** Starts a gateway on loopback with an empty store of its own. It needs keys if some are given. */
+export type StartGateway = (keys: readonly KeyRecord[]) => Promise<GatewayUnderTest>
+
+/** Joins a real worker and resolves once it serves. */
+export type JoinWorker = (url: string, headers: Record<string, string>) => Promise<{ stop(): Promise<void> }>
+
+/** Headers with a key of each scope. */
+export type Keys = Readonly<Record<Scope, { authorization: string }>>
+
+/**
+ * What a gateway must do, over plain HTTP and WebSocket, whatever runtime it is on. One gateway without keys and one
+ * with keys serve all cases; models and services are named by the case that uses them.
+ */
+export function gatewaySuite(name: string, start: StartGateway, join: JoinWorker = joinHostWorker): void {
+  describe(name, () => {
+    describe('without keys', () => {
+      let gateway: GatewayUnderTest
+      let worker: { stop(): Promise<void> } | undefined
+      const at = () => gateway.url
+      beforeAll(async () => {
+        gateway = await start([])
+      })
+      afterAll(async () => {
+        await worker?.stop()
+        await gateway?.close()
+      })
+
+      // These come before the real worker: they need one that they hold by hand, and no other.
+      describe('cancellation', () => cancellationCases(at))
+
+      describe('with a worker', () => {
+        beforeAll(async () => {
+          worker = await join(at(), {})
+        })
+        describe('models', () => modelCases(at))
+        describe('Open Inference Protocol', () => openInferenceCases(at))
+        describe('RPC', () => rpcCases(at))
+        describe('functions', () => registryCases(at))
+        describe('workers', () => workerCases(at))
+        describe('refusals', () => refusalCases(at))
+        describe('operations', () => operationCases(at))
+      })
+    })
+
+    describe('with keys', () => {
+      let gateway: GatewayUnderTest
+      let worker: { stop(): Promise<void> } | undefined
+      let keys: Keys
+      beforeAll(async () => {
+        const made = await Promise.all(SCOPES.map((scope) => createKey([scope], systemClock)))
+        keys = Object.fromEntries(SCOPES.map((scope, i) => [scope, bearer(made[i]?.text ?? '')])) as Keys
+        gateway = await start(made.map(({ record }) => record))
+        worker = await join(gateway.url, keys.worker)
+      })
+      afterAll(async () => {
+        await worker?.stop()
+        await gateway?.close()
+      })
+
+      describe('keys', () => keyCases(() => gateway.url, () => keys))
+      describe('paths', () => pathCases(() => gateway.url, () => keys))
+    })
+  })
+}
+
+/** A WebAssembly worker in this process. */
+export const joinHostWorker: JoinWorker = async (gateway, headers) => {
+  const folder = await temporaryFolder()
+  const serving = Promise.withResolvers<void>()
+  const worker = await startHostWorker({
+    gateway,
+    headers,
+    wish: 'wasm',
+    name: 'suite',
+    cacheDir: join(folder.path, 'cache'),
+    log: silentLog,
+    onState(state) {
+      if (state.phase === 'serving') serving.resolve()
+      if (state.phase === 'stopped') serving.reject(new Error(state.reason))
+    },
+  })
+  await serving.promise
+  return {
+    async stop() {
+      await worker.stop()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
+}
