@@ -77,7 +77,7 @@ export function createRouter(deps: RouterDeps): Send {
     let known = services.get(service)
     if (!known) {
       const book = new LoadBook(deps.clock)
-      const pick = p2c((instance) => book.cost(instance.id, instance.weight), deps.random)
+      const pick = p2c(({ id }, capacity) => book.cost(id, capacity), deps.random)
       known = { book, pick, budget: new RetryBudget(deps.clock), table: undefined }
       if (all.length > 0) services.set(service, known)
     } else if (all.length === 0) services.delete(service)

@@ -44,20 +44,20 @@ export class LoadBook {
 
   /**
    * Expected milliseconds of work ahead of a call.
-   * @param weight relative capacity, above 0. An instance of weight 2 has half the cost per outstanding call, and is
-   *   tried again in half the time: so equals share calls in proportion to their weights, busy or idle.
+   * @param capacity relative to the other instances', 1 on average and above 0. An instance of capacity 2 has half the
+   *   cost per outstanding call, and is tried again in half the time: so equals share calls in proportion to capacity.
    */
-  cost(id: string, weight = 1): number {
+  cost(id: string, capacity = 1): number {
     const load = this.#loads.get(id)
     if (!load) return 0
     const { size } = load.outstanding
-    const calls = 1 + size / weight
+    const calls = 1 + size / capacity
     const nowMs = this.#clock.now()
     const [oldest] = load.outstanding
     const waitedMs = oldest ? nowMs - oldest.startedAtMs : 0
     if (load.ewmaMs === undefined) return size === 0 ? 0 : UNKNOWN_MS + waitedMs + calls
-    const decayedMs = load.ewmaMs * Math.exp(-(nowMs - load.updatedAtMs) * weight / this.#decayMs)
-    return Math.max(decayedMs, waitedMs) * calls + size / weight
+    const decayedMs = load.ewmaMs * Math.exp(-(nowMs - load.updatedAtMs) * capacity / this.#decayMs)
+    return Math.max(decayedMs, waitedMs) * calls + size / capacity
   }
 
   /** Marks a call as begun. The returned function marks its end, once. */

@@ -4,8 +4,14 @@ import type { LeasedInstance } from '../stores/lease_store.ts'
 /** Chooses one of the instances; undefined only if there are none. */
 export type Picker = (instances: readonly LeasedInstance[]) => LeasedInstance | undefined
 
-/** What calling an instance costs at this moment, its weight taken into account. */
-export type Cost = (instance: LeasedInstance) => number
+/**
+ * What calling an instance costs at this moment.
+ * @param capacity its weight, divided by the mean weight of those to choose from
+ */
+export type Cost = (instance: LeasedInstance, capacity: number) => number
+
+/** A smaller difference of costs is noise: the first drawn is taken, so that equals share calls by weight alone. */
+const NOISE = 0.05
 
 /**
  * Power of two choices: of two instances drawn at random, the cheaper one (Mitzenmacher 2001). They are drawn in
@@ -18,7 +24,8 @@ export function p2c(cost: Cost, random: Random): Picker {
     const first = urn.draw(random())
     const second = urn.draw(random(), first)
     const [a, b] = [instances[first], instances[second]]
-    return a && b && cost(b) < cost(a) ? b : a
+    if (!a || !b || a === b) return a
+    return cost(b, urn.capacity(second)) < cost(a, urn.capacity(first)) * (1 - NOISE) ? b : a
   }
 }
 
@@ -42,6 +49,11 @@ class Urn {
     this.#ends = Float64Array.from(weights, (weight) => end += isEmpty ? 1 : weight)
   }
 
+  /** The weight of an index, divided by the mean weight. */
+  capacity(index: number): number {
+    return this.#weight(index) * this.#ends.length / (this.#ends.at(-1) ?? 1)
+  }
+
   /**
    * @param chance in [0, 1)
    * @param except an index not to draw, unless it has all the weight
@@ -53,7 +65,11 @@ class Urn {
     const end = this.#ends[except] ?? 0
     const point = chance * (total - (end - start))
     const drawn = this.#at(point < start ? point : point + (end - start))
-    return this.#ends[drawn] === (this.#ends[drawn - 1] ?? 0) ? except : drawn
+    return this.#weight(drawn) === 0 ? except : drawn
+  }
+
+  #weight(index: number): number {
+    return (this.#ends[index] ?? 0) - (this.#ends[index - 1] ?? 0)
   }
 
   /** The first index whose end lies above a point. */

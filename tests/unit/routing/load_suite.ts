@@ -1,0 +1,142 @@
+import { assert } from 'chai'
+import { seededRandom } from '../../../shared/base/random.ts'
+import { LoadBook } from '../../../shared/routing/load.ts'
+import type { Suite } from '../../suite.ts'
+
+const DECAY_MS = 10_000
+
+class Bench {
+  nowMs = 1_000_000
+  readonly book = new LoadBook({ now: () => this.nowMs, after: () => () => {} }, DECAY_MS)
+
+  /** One call that ends after so long. */
+  call(id: string, tookMs: number, end: 'answered' | 'failed' | 'given up' = 'answered'): void {
+    const done = this.book.begin(id)
+    this.nowMs += tookMs
+    done(end)
+  }
+}
+
+export const loadSuite: Suite = {
+  name: 'routing: load book',
+  cases: {
+    'nothing known costs nothing; a first call out costs more than anything known': () => {
+      const { book, ...bench } = new Bench()
+      assert.equal(book.cost('a'), 0)
+      book.begin('a')
+      assert.isAbove(book.cost('a'), 1e9)
+      assert.equal(bench.nowMs, 1_000_000)
+    },
+
+    'a slow answer counts at once, fast ones bring it down over the decay time': () => {
+      const bench = new Bench()
+      bench.call('a', 10)
+      assert.closeTo(bench.book.cost('a'), 10, 0.01)
+      bench.call('a', 500)
+      assert.closeTo(bench.book.cost('a'), 500, 0.01)
+      // Answers of 10 ms for one decay time: what is left of the peak is 1/e, and the rest is 10.
+      for (let i = 0; i < DECAY_MS / 10; i++) bench.call('a', 10)
+      assert.closeTo(bench.book.cost('a'), 500 / Math.E + 10 * (1 - 1 / Math.E), 2)
+    },
+
+    'the average stays between the least and the greatest latency, and decays when idle (seeded)': () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const random = seededRandom(seed)
+        const bench = new Bench()
+        let [least, greatest] = [Infinity, 0]
+        for (let i = 0; i < 300; i++) {
+          const tookMs = 1 + random() ** 3 * 1000
+          least = Math.min(least, tookMs)
+          greatest = Math.max(greatest, tookMs)
+          bench.call('a', tookMs)
+          // Each observation is a maximum or a weighted mean of what was and what came.
+          const cost = bench.book.cost('a')
+          assert.isTrue(cost >= least - 1e-6 && cost <= greatest + 1e-6, `seed ${seed}: ${least} ${cost} ${greatest}`)
+          bench.nowMs += random() * 1000
+          assert.isAtMost(bench.book.cost('a'), cost)
+        }
+      }
+    },
+
+    'cost rises with every call that is out': () => {
+      const bench = new Bench()
+      bench.call('a', 20)
+      let last = bench.book.cost('a')
+      const ends = Array.from({ length: 10 }, () => {
+        const end = bench.book.begin('a')
+        assert.isAbove(bench.book.cost('a'), last)
+        last = bench.book.cost('a')
+        return end
+      })
+      for (const end of ends) {
+        end('answered')
+        assert.isBelow(bench.book.cost('a'), last)
+        last = bench.book.cost('a')
+      }
+    },
+
+    'a call that is out for longer than any answer took counts as the slow answer it will be': () => {
+      const bench = new Bench()
+      bench.call('a', 20)
+      bench.book.begin('a')
+      bench.nowMs += 5_000
+      assert.isAtLeast(bench.book.cost('a'), 2 * 5_000)
+      // Not so after it is answered elsewhere: without it the old average would have decayed to 12.
+      bench.nowMs += 60_000
+      assert.isAtLeast(bench.book.cost('a'), 2 * 65_000)
+    },
+
+    'a failure counts as slow, however fast it came': () => {
+      const bench = new Bench()
+      bench.call('a', 1, 'failed')
+      bench.call('b', 200)
+      assert.isAbove(bench.book.cost('a'), bench.book.cost('b'))
+      bench.call('c', 3_000, 'failed')
+      assert.closeTo(bench.book.cost('c'), 3_000, 1)
+    },
+
+    'a caller that gives up says that the answer takes longer, never that it takes less': () => {
+      const bench = new Bench()
+      bench.call('a', 100)
+      const before = bench.book.cost('a')
+      bench.call('a', 1, 'given up')
+      assert.closeTo(bench.book.cost('a'), before, 0.1)
+      bench.call('a', 1_000, 'given up')
+      assert.closeTo(bench.book.cost('a'), 1_000, 0.1)
+    },
+
+    'a call ends once': () => {
+      const bench = new Bench()
+      const end = bench.book.begin('a')
+      bench.nowMs += 10
+      end('answered')
+      bench.nowMs += 1_000
+      end('failed')
+      assert.isBelow(bench.book.cost('a'), 10.1)
+    },
+
+    'capacity divides the cost of outstanding calls and the time until an instance is tried again': () => {
+      const bench = new Bench()
+      for (const id of ['light', 'heavy']) bench.call(id, 0)
+      for (const id of ['light', 'heavy']) bench.call(id, 20)
+      bench.nowMs += 1_000
+      assert.closeTo(Math.log(bench.book.cost('heavy', 4) / bench.book.cost('heavy', 1)), -0.3, 0.001)
+      for (const id of ['light', 'heavy', 'heavy', 'heavy', 'heavy']) bench.book.begin(id)
+      assert.closeTo(bench.book.cost('heavy', 4) / bench.book.cost('light', 1), Math.exp(-0.3), 0.05)
+    },
+
+    'instances that are gone are forgotten once their calls have ended': () => {
+      const bench = new Bench()
+      bench.call('gone', 10)
+      bench.call('here', 10)
+      const end = bench.book.begin('busy')
+      bench.book.keepOnly(new Set(['here']))
+      assert.equal(bench.book.size, 2)
+      end('failed')
+      bench.book.keepOnly(new Set(['here']))
+      assert.equal(bench.book.size, 1)
+      assert.equal(bench.book.cost('gone'), 0)
+      assert.isAbove(bench.book.cost('here'), 0)
+    },
+  },
+}

@@ -1,0 +1,381 @@
+import { assert } from 'chai'
+import { FakeClock } from '../../../shared/base/clock.ts'
+import { DEFAULTS } from '../../../shared/base/defaults.ts'
+import { Metrics } from '../../../shared/base/metrics.ts'
+import { seededRandom } from '../../../shared/base/random.ts'
+import { createRouter } from '../../../shared/routing/call.ts'
+import type { RpcRequest, RpcResponse, Send } from '../../../shared/rpc/send.ts'
+import type { LeasedInstance } from '../../../shared/stores/lease_store.ts'
+import { RpcError } from '../../../shared/wire/errors.ts'
+import type { Suite } from '../../suite.ts'
+import { instance, instances } from './instances.ts'
+
+interface Attempt {
+  id: string
+  atMs: number
+  timeoutMs: number
+}
+
+/** A router over instances that do what the test says. */
+class RouterBench {
+  readonly clock = new FakeClock()
+  readonly metrics = new Metrics()
+  readonly attempts: Attempt[] = []
+  readonly unreachable: string[] = []
+  table: readonly LeasedInstance[]
+  /** What an instance does with a call. */
+  serve: (id: string, request: RpcRequest) => Promise<RpcResponse> = (id) => Promise.resolve(answer(id))
+  reachable: (id: string) => boolean = () => true
+  readonly send: Send
+
+  constructor(table: readonly LeasedInstance[], seed = 1) {
+    this.table = table
+    this.send = createRouter({
+      instances: (service) => Promise.resolve(this.table.filter((each) => each.service === service)),
+      connect: ({ id }) =>
+        this.reachable(id)
+          ? (request) => {
+            this.attempts.push({ id, atMs: this.clock.now(), timeoutMs: request.timeoutMs })
+            return this.serve(id, request)
+          }
+          : undefined,
+      onUnreachable: (service) => this.unreachable.push(service),
+      clock: this.clock,
+      random: seededRandom(seed),
+      metrics: this.metrics,
+    })
+  }
+
+  /** Calls demo.Hello and lets up to `withinMs` pass. */
+  async call(fields: Partial<RpcRequest> = {}, withinMs = 60_000): Promise<RpcResponse | RpcError> {
+    let outcome: RpcResponse | RpcError | undefined
+    this.send({ ...request(), ...fields }).then((response) => outcome = response, (error) => outcome = error)
+    for (let waited = 0; !outcome && waited <= withinMs; waited += 10) await this.clock.advance(10)
+    if (!outcome) throw new Error('The call has not ended')
+    return outcome
+  }
+
+  get ids(): string[] {
+    return this.attempts.map(({ id }) => id)
+  }
+
+  close(): void {
+    assert.equal(this.clock.pending, 0, 'timers')
+  }
+}
+
+function request(): RpcRequest {
+  return {
+    service: 'demo.Hello',
+    method: 'sayHello',
+    version: '^1.0.0',
+    group: 'default',
+    stream: false,
+    idempotent: true,
+    timeoutMs: 30_000,
+    signal: new AbortController().signal,
+    traceparent: '',
+    metadata: {},
+    payload: { codec: 'tensors', structure: null, parts: [] },
+  }
+}
+
+function answer(id: string): RpcResponse {
+  return { kind: 'unary', metadata: { from: id }, payload: { codec: 'tensors', structure: id, parts: [] } }
+}
+
+const gone = (options: { retryAfterMs?: number; neverSent?: boolean } = {}) =>
+  new RpcError('unavailable', 'Cannot reach it', options)
+
+function codeOf(outcome: RpcResponse | RpcError): string {
+  return outcome instanceof RpcError ? outcome.code : 'ok'
+}
+
+export const routerSuite: Suite = {
+  name: 'routing: router',
+  cases: {
+    'an answer tells how many attempts it took, beside its own metadata': async () => {
+      const bench = new RouterBench(instances(3))
+      const first = await bench.call() as RpcResponse
+      assert.deepEqual(first.metadata, { from: bench.ids[0] ?? '', 'shoal-attempts': '1' })
+      let failures = 2
+      bench.serve = (id) => failures-- > 0 ? Promise.reject(gone()) : Promise.resolve(answer(id))
+      const third = await bench.call() as RpcResponse
+      assert.equal(third.metadata['shoal-attempts'], '3')
+      bench.close()
+    },
+
+    'only what is safe is tried again: unavailable, and idempotent or never sent': async () => {
+      for (
+        const code of [
+          'unavailable',
+          'internal',
+          'invalid_argument',
+          'resource_exhausted',
+          'aborted',
+          'unknown',
+        ] as const
+      ) {
+        for (const idempotent of [true, false]) {
+          for (const neverSent of [true, false]) {
+            const bench = new RouterBench(instances(5))
+            bench.serve = () => Promise.reject(new RpcError(code, 'Cannot', { neverSent }))
+            assert.equal(codeOf(await bench.call({ idempotent })), code)
+            const expected = code === 'unavailable' && (idempotent || neverSent) ? 3 : 1
+            assert.equal(bench.attempts.length, expected, `${code}, idempotent ${idempotent}, never sent ${neverSent}`)
+            assert.equal(new Set(bench.ids).size, expected, 'each on another instance')
+            bench.close()
+          }
+        }
+      }
+    },
+
+    'what is not an RpcError is the instance’s failure, and not tried again': async () => {
+      const bench = new RouterBench(instances(2))
+      bench.serve = () => Promise.reject(new TypeError('boom'))
+      assert.equal(codeOf(await bench.call()), 'internal')
+      assert.equal(bench.attempts.length, 1)
+    },
+
+    'with a single instance it is tried again after a pause': async () => {
+      const bench = new RouterBench(instances(1))
+      bench.serve = (id) => bench.attempts.length < 3 ? Promise.reject(gone()) : Promise.resolve(answer(id))
+      assert.equal(codeOf(await bench.call()), 'ok')
+      assert.deepEqual(bench.ids, ['i0', 'i0', 'i0'])
+    },
+
+    'the pause is random, and bounded by 25 ms · 2ⁿ (seeded)': async () => {
+      const pauses: [number, number][] = []
+      for (let seed = 1; seed <= 20; seed++) {
+        const bench = new RouterBench(instances(3), seed)
+        bench.serve = () => Promise.reject(gone())
+        await bench.call()
+        const [a, b, c] = bench.attempts.map(({ atMs }) => atMs)
+        pauses.push([(b ?? 0) - (a ?? 0), (c ?? 0) - (b ?? 0)])
+      }
+      for (const [first, second] of pauses) {
+        assert.isTrue(first >= 0 && first <= DEFAULTS.retryBaseMs)
+        assert.isTrue(second >= 0 && second <= 2 * DEFAULTS.retryBaseMs)
+      }
+      assert.isAbove(new Set(pauses.flat()).size, 35)
+    },
+
+    'an instance that asks for a pause gets it': async () => {
+      const bench = new RouterBench(instances(2))
+      bench.serve = (id) =>
+        bench.attempts.length < 2 ? Promise.reject(gone({ retryAfterMs: 700 })) : Promise.resolve(answer(id))
+      assert.equal(codeOf(await bench.call()), 'ok')
+      const [first, second] = bench.attempts
+      assert.equal((second?.atMs ?? 0) - (first?.atMs ?? 0), 700)
+      bench.close()
+    },
+
+    'a pause that does not fit the deadline is not begun': async () => {
+      const bench = new RouterBench(instances(2))
+      bench.serve = () => Promise.reject(gone({ retryAfterMs: 2_000 }))
+      const startedMs = bench.clock.now()
+      const outcome = await bench.call({ timeoutMs: 2_000 })
+      assert.equal(codeOf(outcome), 'unavailable')
+      assert.equal((outcome as RpcError).retryAfterMs, 2_000)
+      assert.isAtMost(bench.clock.now() - startedMs, 10)
+      assert.equal(bench.attempts.length, 1)
+      bench.close()
+    },
+
+    'time already spent counts, and each attempt is told what is left': async () => {
+      const bench = new RouterBench(instances(3))
+      bench.serve = async () => {
+        await bench.clock.advance(400)
+        throw gone({ retryAfterMs: 100 })
+      }
+      await bench.call({ timeoutMs: 1_050 })
+      // 0 – 400, pause, 500 – 900, and a pause of 100 ms out of the 150 left; then 1000 – 1400.
+      assert.deepEqual(bench.attempts.map(({ timeoutMs }) => timeoutMs), [1_050, 550, 50])
+    },
+
+    'a pause ends when the caller goes away': async () => {
+      const bench = new RouterBench(instances(2))
+      bench.serve = () => Promise.reject(gone({ retryAfterMs: 5_000 }))
+      const caller = new AbortController()
+      const call = bench.send({ ...request(), signal: caller.signal }).catch((error) => error)
+      await bench.clock.advance(100)
+      assert.equal(bench.clock.pending, 1)
+      caller.abort()
+      assert.equal((await call).code, 'canceled')
+      assert.equal(bench.attempts.length, 1)
+      bench.close()
+    },
+
+    'an attempt that ends because the caller went away ends as the caller wished': async () => {
+      const bench = new RouterBench(instances(2))
+      const caller = new AbortController()
+      bench.serve = () => {
+        caller.abort(new RpcError('deadline_exceeded', 'Cannot finish the call: time is up'))
+        return Promise.reject(gone())
+      }
+      const outcome = await bench.call({ signal: caller.signal })
+      assert.equal(codeOf(outcome), 'deadline_exceeded')
+      assert.equal(bench.attempts.length, 1)
+      assert.deepEqual(bench.unreachable, [])
+    },
+
+    'a table that does not answer holds no caller beyond its deadline': async () => {
+      const clock = new FakeClock()
+      const caller = new AbortController()
+      const send = createRouter({
+        instances: () => new Promise(() => {}),
+        connect: () => undefined,
+        onUnreachable: () => {},
+        clock,
+        random: seededRandom(1),
+        metrics: new Metrics(),
+      })
+      const call = send({ ...request(), signal: caller.signal }).catch((error) => error)
+      caller.abort(new RpcError('deadline_exceeded', 'Cannot finish the call: time is up'))
+      assert.equal((await call).code, 'deadline_exceeded')
+    },
+
+    'only the group asked for serves': async () => {
+      const bench = new RouterBench([instance('a'), instance('b', { group: 'canary' })])
+      for (let i = 0; i < 20; i++) await bench.call({ group: 'canary' })
+      assert.deepEqual(new Set(bench.ids), new Set(['b']))
+    },
+
+    'the highest compatible version serves; lower ones where it cannot': async () => {
+      const table = [
+        instance('old', { version: '1.2.9' }),
+        instance('new', { version: '1.10.0' }),
+        instance('new too', { version: '1.10.0' }),
+        instance('next', { version: '2.0.0' }),
+        instance('test', { version: '1.11.0-rc.1' }),
+      ]
+      const bench = new RouterBench(table)
+      for (let i = 0; i < 20; i++) await bench.call({ version: '^1.0.0' })
+      assert.deepEqual(new Set(bench.ids), new Set(['new', 'new too']))
+      bench.attempts.length = 0
+      bench.serve = () => Promise.reject(gone())
+      await bench.call({ version: '^1.0.0' })
+      assert.deepEqual(new Set(bench.ids.slice(0, 2)), new Set(['new', 'new too']))
+      assert.equal(bench.ids[2], 'old')
+      bench.attempts.length = 0
+      bench.serve = (id) => Promise.resolve(answer(id))
+      await bench.call({ version: '' })
+      await bench.call({ version: '1.2.x' })
+      assert.deepEqual(bench.ids, ['next', 'old'])
+      bench.close()
+    },
+
+    'weight 0 asks for no calls': async () => {
+      const bench = new RouterBench([
+        instance('a', { version: '1.1.0', weight: 0 }),
+        instance('b'),
+        instance('c', { weight: 0 }),
+      ])
+      for (let i = 0; i < 20; i++) await bench.call()
+      assert.deepEqual(new Set(bench.ids), new Set(['b']))
+      bench.table = bench.table.filter(({ id }) => id !== 'b')
+      for (let i = 0; i < 20; i++) await bench.call()
+      assert.deepEqual(new Set(bench.ids), new Set(['b', 'a']))
+    },
+
+    'what cannot be found is said, with what there is': async () => {
+      const many = Array.from({ length: 8 }, (_, i) => instance(`i${i}`, { version: `3.${i}.0`, group: 'blue' }))
+      const cases: [readonly LeasedInstance[], Partial<RpcRequest>, string, string][] = [
+        [[], {}, 'not_found', 'no instance of it is registered'],
+        [many, {}, 'not_found', 'group "default" was asked for, there is blue'],
+        [
+          many,
+          { group: 'blue' },
+          'failed_precondition',
+          'version ^1.0.0 was asked for, there is 3.0.0, 3.1.0, 3.2.0, 3.3.0, 3.4.0 and 3 more',
+        ],
+      ]
+      for (const [table, fields, code, text] of cases) {
+        const bench = new RouterBench(table)
+        const outcome = await bench.call(fields)
+        assert.equal(codeOf(outcome), code)
+        assert.include((outcome as RpcError).message, text)
+        assert.equal(bench.attempts.length, 0)
+      }
+    },
+
+    'instances that this process cannot reach are passed over': async () => {
+      const bench = new RouterBench(instances(10))
+      bench.reachable = (id) => id === 'i7'
+      for (let i = 0; i < 10; i++) assert.equal(codeOf(await bench.call()), 'ok')
+      assert.deepEqual(new Set(bench.ids), new Set(['i7']))
+      bench.reachable = () => false
+      const outcome = await bench.call()
+      assert.equal(codeOf(outcome), 'unavailable')
+      assert.equal((outcome as RpcError).retryAfterMs, DEFAULTS.retryAfterMs)
+    },
+
+    'the table hears of instances that did not answer, and of nothing else': async () => {
+      const bench = new RouterBench(instances(1))
+      bench.serve = () => Promise.reject(new RpcError('invalid_argument', 'Cannot'))
+      await bench.call()
+      assert.deepEqual(bench.unreachable, [])
+      bench.serve = () => Promise.reject(gone())
+      await bench.call()
+      assert.deepEqual(bench.unreachable, ['demo.Hello', 'demo.Hello', 'demo.Hello'])
+      assert.equal(bench.metrics.valueOf('shoal_router_failures_total', { code: 'unavailable', retried: 'true' }), 2)
+      assert.equal(bench.metrics.valueOf('shoal_router_failures_total', { code: 'unavailable', retried: 'false' }), 1)
+    },
+
+    'what was learnt of one service is not lost when another is called': async () => {
+      const slow = [instance('slow'), instance('quick'), instance('quick too')]
+      const bench = new RouterBench([...slow, instance('x', { service: 'demo.Other' })])
+      bench.serve = async (id) => {
+        await bench.clock.advance(id === 'slow' ? 1_000 : 1)
+        return answer(id)
+      }
+      for (let i = 0; i < 30; i++) {
+        await bench.call()
+        await bench.call({ service: 'demo.Other' })
+      }
+      // Each is tried once while nothing is known; then the slow one must wait for its average to decay.
+      assert.isAtMost(bench.ids.filter((id) => id === 'slow').length, 1)
+    },
+
+    'an instance that fails fast does not attract calls': async () => {
+      const bench = new RouterBench(instances(5))
+      bench.serve = async (id) => {
+        if (id === 'i0') throw new RpcError('internal', 'Cannot')
+        await bench.clock.advance(20)
+        return answer(id)
+      }
+      let failed = 0
+      for (let i = 0; i < 100; i++) if (codeOf(await bench.call()) !== 'ok') failed++
+      assert.isAtMost(failed, 2)
+    },
+
+    'when everything fails, attempts stay within the budget': async () => {
+      const bench = new RouterBench(instances(10))
+      bench.serve = () => Promise.reject(gone())
+      const calls = 400
+      const startedMs = bench.clock.now()
+      const open: Promise<unknown>[] = []
+      for (let i = 0; i < calls; i++) {
+        open.push(bench.send(request()).catch(() => {}))
+        if (i % 20 === 19) await bench.clock.advance(50)
+      }
+      await bench.clock.advance(2_000)
+      await Promise.all(open)
+      const seconds = (bench.clock.now() - startedMs) / 1000
+      assert.isAtMost(bench.attempts.length, 1.2 * calls + 10 * seconds + 10)
+      assert.isAbove(bench.attempts.length, 1.1 * calls)
+      bench.close()
+    },
+
+    'streams and their metadata pass through': async () => {
+      const bench = new RouterBench(instances(1))
+      async function* payloads() {
+        yield { codec: 'tensors' as const, structure: 1, parts: [] }
+      }
+      bench.serve = () => Promise.resolve({ kind: 'stream', metadata: {}, payloads: payloads() })
+      const response = await bench.call({ stream: true }) as RpcResponse
+      assert.equal(response.kind, 'stream')
+      assert.equal(response.metadata['shoal-attempts'], '1')
+    },
+  },
+}
