@@ -32,4 +32,6 @@ export interface Relays {
   enrol(): Promise<{ relay: string; token: string; expiresInMs: number }>
   /** Hands an upgrade request over to a relay. */
   connect(context: Context, relay: string): Response | Promise<Response>
+  /** Metrics of relays that do not count in this process's own, each as Prometheus's text. */
+  metrics?(): Promise<string[]>
 }
