@@ -3,11 +3,14 @@ import type { Random } from '../../shared/base/random.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { issueEnrolToken } from '../../shared/relay/enrol_token.ts'
 import type { Send } from '../../shared/rpc/send.ts'
-import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { type RelayEnv, secretOf } from '../relay/env.ts'
 import { type Fetcher, fetchFrames } from '../relay/frame_fetch.ts'
 import type { Relays } from './deps.ts'
+
+/** How long one relay may take to write its metrics before they go out without them. */
+const METRICS_TIMEOUT_MS = 2_000
 
 /** The part of Cloudflare's DurableObjectNamespace that is used. */
 export interface RelayNamespace {
@@ -36,6 +39,12 @@ export function durableRelays(
         if (sends.has(name)) return env.RELAY.getByName(name).fetch(context.req.raw)
         throw new RpcError('not_found', `Cannot open the socket: there is no relay "${name}" here (enrol again)`)
       },
+      async metrics() {
+        // Those with workers: asking the others would wake them.
+        const listed = (await listPools(deps.leases)).filter(({ id }) => sends.has(id))
+        const texts = await Promise.allSettled(listed.map(({ id }) => metricsOf(env.RELAY.getByName(id))))
+        return texts.flatMap((text) => text.status === 'fulfilled' ? [text.value] : [])
+      },
     },
   }
 }
@@ -53,11 +62,20 @@ async function emptiest(
   names: readonly string[],
   { leases, random }: { leases: Pick<LeaseStore, 'list'>; random: Random },
 ): Promise<string> {
-  // Workers must be able to come while the registry is away.
-  const listing = names.length > 1 ? await leases.list(Pool.name).catch(() => undefined) : undefined
-  const listed = listing && 'instances' in listing ? listing.instances : []
+  const listed = names.length > 1 ? await listPools(leases) : []
   const workers = names.map((name) => listed.find(({ id }) => id === name)?.weight ?? 0)
   const fewest = Math.min(...workers)
   const among = names.filter((_, i) => workers[i] === fewest)
   return among[Math.floor(random() * among.length)] ?? 'relay-0'
+}
+
+/** Pools in the registry; none while it is away, when workers must be able to come all the same. */
+async function listPools(leases: Pick<LeaseStore, 'list'>): Promise<readonly LeasedInstance[]> {
+  const listing = await leases.list(Pool.name).catch(() => undefined)
+  return listing && 'instances' in listing ? listing.instances : []
+}
+
+async function metricsOf(relay: Fetcher): Promise<string> {
+  const response = await relay.fetch('https://relay/metrics', { signal: AbortSignal.timeout(METRICS_TIMEOUT_MS) })
+  return await response.text()
 }
