@@ -76,6 +76,18 @@ export const DEFAULTS = {
   workerRestCapMs: 2_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
+  /** A lease of shards is this many times what shards took lately, at least the minimum; the first one is for loading. */
+  trainingLeaseFactor: 5,
+  trainingLeaseDecay: 0.9,
+  trainingMinLeaseMs: 2_000,
+  trainingFirstLeaseMs: 120_000,
+  /** Invalid gradients of the same shards, and failures that no other worker would escape, before a step gives up. */
+  trainingMaxInvalid: 3,
+  trainingMaxFailures: 5,
+  /** A coordinator's lease on its run: long enough for a pause to collect garbage, short enough to wait for. */
+  coordinatorLeaseMs: 10_000,
+  /** Steps between checkpoints: what a successor computes again, bit by bit. Each epoch ends with one as well. */
+  checkpointSteps: 50,
   port: 8787,
   host: '127.0.0.1',
   dataDir: '.shoal',

@@ -82,6 +82,14 @@ export const LIMITS = {
   maxStoredModels: 32,
   /** Shards of one training step: as many as workers of a relay. Each costs a lease, and its sum until it is added. */
   maxShards: 1024,
+  /** Bytes of a safetensors file's header: 100,000 tensors, the bound of the format's own library being 100 MB. */
+  maxSafetensorsHeaderBytes: 10 * MiB,
+  /** Bytes of training data that a worker keeps at hand: the whole of MNIST five times over, and what a tab can spare. */
+  maxDataCacheBytes: 256 * MiB,
+  /** Bytes of one file of training data in the blob store. Longer ones are read by range from a URL. */
+  maxDataBlobBytes: 32 * MiB,
+  /** Runs of training that a worker or relay remembers the epoch of. */
+  maxTrainingRuns: 64,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

@@ -35,9 +35,13 @@ export const Training = defineService({
         plan: sha256,
         /** Distinguishes leases of the same shards. */
         attempt: count,
+        /** The plan's step that the shards are of: the fence's own in training, any in validation. */
+        dataStep: count,
         from: count.max(LIMITS.maxShards),
         to: count.max(LIMITS.maxShards),
         format: wireFormat,
+        /** Values in the sum. */
+        length: count.min(1),
         /** The parameters themselves, unless the callee has them: it answers `failed_precondition` if it has not. */
         values: tensor.optional(),
       }),

@@ -3,7 +3,8 @@ import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Pool as PoolContract, type WorkerState } from '../contracts/pool.ts'
 import { Pool, type PoolDeps, type PoolResult } from '../pool/pool.ts'
-import { createServer, implement } from '../rpc/server.ts'
+import type { Callee, Directory } from '../rpc/directory.ts'
+import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import type { Send } from '../rpc/send.ts'
 import { type EnrolledWorker, Session, type WorkerLink } from './session.ts'
 
@@ -14,6 +15,8 @@ export interface HubDeps extends PoolDeps {
   admit(token: string): Promise<void>
   /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void
+  /** What the relay serves beside `shoal.Pool`, on its workers: training, for one. */
+  services?(workers: Directory): readonly Implementation[]
 }
 
 /** A socket that showed no life for two pings and a half has lost its other end. */
@@ -25,11 +28,12 @@ const SILENT_MS = 2.5 * DEFAULTS.pingIntervalMs
  */
 export class Hub {
   readonly name: string
-  /** Serves `shoal.Pool`. */
+  /** Serves `shoal.Pool`, and what `services` gives. */
   readonly send: Send
   readonly #deps: HubDeps
   readonly #pool: Pool
   readonly #sessions = new Set<Session>()
+  readonly #listeners = new Set<() => void>()
   #wasPopulated = false
 
   constructor(deps: HubDeps) {
@@ -48,6 +52,7 @@ export class Hub {
         },
         workers: () => ({ relay: this.name, workers: this.workers() }),
       }),
+      ...deps.services?.(this.#directory()) ?? [],
     ])
   }
 
@@ -94,6 +99,23 @@ export class Hub {
     for (const session of [...this.#sessions]) session.close(1001, 'the relay is stopping')
   }
 
+  /** Workers that take calls, to be called one by one. */
+  #directory(): Directory {
+    return {
+      list: () => {
+        const callees: Callee[] = []
+        for (const { worker, send } of this.#sessions) {
+          if (worker && this.#pool.describe(worker.id)?.draining === false) callees.push({ id: worker.id, send })
+        }
+        return callees
+      },
+      onChange: (listener) => {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      },
+    }
+  }
+
   #sessionDeps() {
     return {
       ...this.#deps,
@@ -102,12 +124,12 @@ export class Hub {
       onLate: () => this.#deps.metrics.count('shoal_relay_late_answers_total'),
       onJoin: (session: Session) => {
         this.#replace(session)
-        this.#tellPopulated()
+        this.#onChange()
       },
-      onDrain: () => this.#tellPopulated(),
+      onDrain: () => this.#onChange(),
       onEnd: (session: Session) => {
         this.#sessions.delete(session)
-        this.#tellPopulated()
+        this.#onChange()
       },
     }
   }
@@ -119,6 +141,11 @@ export class Hub {
         session.close(1001, 'the worker has connected anew')
       }
     }
+  }
+
+  #onChange(): void {
+    this.#tellPopulated()
+    for (const listener of [...this.#listeners]) listener()
   }
 
   #tellPopulated(): void {

@@ -7,6 +7,7 @@ import { type Hello, hello, type Welcome, Worker } from '../contracts/worker.ts'
 import type { Pool, PoolWorker } from '../pool/pool.ts'
 import { clientOver } from '../rpc/client.ts'
 import { type ControlFrame, Peer } from '../rpc/peer.ts'
+import type { Send } from '../rpc/send.ts'
 import { RpcError } from '../wire/errors.ts'
 import { PING, PONG } from '../wire/frame.ts'
 
@@ -72,6 +73,8 @@ export class Session {
       onControl: (frame) => void this.#onControl(frame).catch((thrown) => this.#onFailure(thrown)),
       onLate: () => deps.onLate(),
       clock: deps.clock,
+      // Answers to calls of the relay's life before may still come, and must not pass for answers to this life's.
+      firstId: restored ? crypto.getRandomValues(new Uint32Array(1))[0] || 1 : 1,
     })
     this.#state = restored ? { phase: 'serving', worker: restored } : {
       phase: 'greeting',
@@ -89,6 +92,11 @@ export class Session {
 
   get worker(): EnrolledWorker | undefined {
     return this.#state.phase === 'serving' ? this.#state.worker : undefined
+  }
+
+  /** Calls the worker. */
+  get send(): Send {
+    return this.#peer.send
   }
 
   /** Calls to the worker that are not answered yet. */

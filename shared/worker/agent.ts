@@ -7,6 +7,7 @@ import { type Hello, type Welcome, welcome } from '../contracts/worker.ts'
 import type { Engine } from '../engine/engine.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { ControlFrame } from '../rpc/peer.ts'
+import type { Implementation } from '../rpc/server.ts'
 import { type SocketLike, type SocketPeer, socketPeer } from '../rpc/transports/websocket.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { ModelSource } from './model_source.ts'
@@ -16,6 +17,8 @@ export interface AgentDeps {
   name: string
   engine: Engine
   models: ModelSource
+  /** What the worker serves beside runs of models: training, for one. */
+  services?: readonly Implementation[]
   /**
    * Gets a fresh enrolment token and opens a socket to the relay it names. What comes after `signal` has aborted is
    * closed unused. Rejects with `unauthenticated` or `permission_denied` where asking again is no use.
@@ -52,7 +55,7 @@ export class Agent {
 
   constructor(deps: AgentDeps) {
     this.#deps = deps
-    this.#runs = serveRuns(deps.engine, deps.models, deps.clock)
+    this.#runs = serveRuns(deps.engine, deps.models, deps.clock, deps.services)
     this.done = this.#loop()
   }
 

@@ -7,20 +7,28 @@ import type { Engine, RunResult } from '../engine/engine.ts'
 import { cutCalls, joinCalls } from '../pool/join.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
-import { createServer, implement } from '../rpc/server.ts'
+import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import type { ModelSource } from './model_source.ts'
 
 export interface RunServer {
-  /** Serves `shoal.Worker`. */
+  /** Serves `shoal.Worker`, and the further services. */
   send: Send
   /** Hashes of the models loaded now. */
   loaded(): string[]
 }
 
-/** A worker's work: loads the model if need be, joins the calls into one run, cuts its outputs apart again. */
-export function serveRuns(engine: Engine, models: ModelSource, clock: Clock): RunServer {
+/**
+ * A worker's work: loads the model if need be, joins the calls into one run, cuts its outputs apart again.
+ * @param services what the worker serves beside
+ */
+export function serveRuns(
+  engine: Engine,
+  models: ModelSource,
+  clock: Clock,
+  services: readonly Implementation[] = [],
+): RunServer {
   const loads = new Loads(engine, models, clock)
   const turns = new Turns()
 
@@ -58,6 +66,7 @@ export function serveRuns(engine: Engine, models: ModelSource, clock: Clock): Ru
         return { calls: cutCalls(result.outputs, rows), timings: { loadMs, ...result.timings } }
       },
     }),
+    ...services,
   ])
   return { send: server, loaded: () => loads.done() }
 }
