@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { guardAll, requireSameOrigin, requireScope } from './guard.ts'
+import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
 import { pages } from './routes/pages.ts'
 import { toErrorOf } from './routes/problem.ts'
 import { rpc } from './routes/rpc.ts'
@@ -9,17 +10,18 @@ import { openInference } from './routes/open_inference.ts'
 import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
 import { registry } from './routes/registry.ts'
+import { training } from './routes/training.ts'
 import { workers } from './routes/workers.ts'
 
 /** Every route and middleware of the gateway, in the order a request meets them. */
-export function createGateway(deps: GatewayDeps): Hono {
+export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAnswer(deps)): Hono {
   const app = new Hono()
   const scope = (name: Parameters<typeof requireScope>[1]) => requireScope(deps.guard, name)
 
   app.use(guardAll(deps.guard))
 
   app.use('/rpc/*', scope('call'))
-  app.route('/rpc', rpc(deps))
+  app.route('/rpc', rpc(answer))
 
   app.use('/v2/models/*', scope('call'))
   app.route('/v2', openInference(deps))
@@ -28,6 +30,10 @@ export function createGateway(deps: GatewayDeps): Hono {
   app.get('/models', scope('call'))
   app.get('/blobs/*', scope('worker'))
   app.route('/', models(deps))
+
+  app.put('/blobs/*', scope('admin'))
+  app.use('/relays/*', scope('admin'))
+  app.route('/', training(deps))
 
   app.post('/workers/enrol', scope('worker'))
   app.get('/workers', scope('call'))

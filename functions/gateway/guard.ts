@@ -13,23 +13,32 @@ export function guardAll(guard: Guard): MiddlewareHandler {
   return async (context, next) => {
     const { url } = context.req.raw
     if (url.includes('?')) refuseSecrets(new URL(url))
-    if (guard.mode === 'open') requireLocalCaller(context)
+    if (guard.mode === 'open') requireLocalCaller(headersOf(context))
     await next()
   }
 }
+
+/** The same decisions for a request whose path is known to be plain, without Hono. Rejects as the middlewares do. */
+export async function admit(guard: Guard, scope: Scope, header: ReadHeader): Promise<void> {
+  if (guard.mode === 'open') requireLocalCaller(header)
+  else await guard.ring.admit(header('authorization') ?? null, scope)
+}
+
+/** Reads a header by its lower-case name. */
+export type ReadHeader = (name: string) => string | undefined
 
 /**
  * An open gateway trusts whoever can reach its address. Pages of other sites can, through their visitor's browser: one
  * that makes its own name resolve to this address (DNS rebinding), or one that simply sends requests here.
  */
-function requireLocalCaller(context: Context): void {
-  if (!LOOPBACK_HOST.test(context.req.header('host') ?? '')) {
+function requireLocalCaller(header: ReadHeader): void {
+  if (!LOOPBACK_HOST.test(header('host') ?? '')) {
     throw new RpcError(
       'permission_denied',
       'Cannot accept the request: without keys only loopback host names are served',
     )
   }
-  requireSameOrigin(context)
+  refuseForeignPages(header)
 }
 
 /** Admits callers whose key has the scope. */
@@ -42,12 +51,20 @@ export function requireScope(guard: Guard, scope: Scope): MiddlewareHandler {
 
 /** Browsers say whose page sends a request, but send it all the same: only pages of this gateway may. */
 export function requireSameOrigin(context: Context): void {
-  const origin = context.req.header('origin')
+  refuseForeignPages(headersOf(context))
+}
+
+function refuseForeignPages(header: ReadHeader): void {
+  const origin = header('origin')
   if (origin === undefined) return
-  const host = context.req.header('host') ?? ''
+  const host = header('host') ?? ''
   if (!URL.canParse(origin) || new URL(origin).host !== host) {
     throw new RpcError('permission_denied', `Cannot accept the request: its page must come from ${host}, got ${origin}`)
   }
+}
+
+function headersOf(context: Context): ReadHeader {
+  return (name) => context.req.header(name)
 }
 
 function refuseSecrets(url: URL): void {

@@ -12,6 +12,7 @@ import { createGateway } from './app.ts'
 import { fileAssets } from './assets.ts'
 import type { Guard } from './guard.ts'
 import { hostKeys, hostSecret } from './host_keys.ts'
+import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
 import { openStores } from './stores.ts'
 import { wireGateway } from './wire.ts'
 
@@ -38,8 +39,9 @@ export type Upgrade = (context: Context, open: OpenLink) => Response | Promise<R
 
 export interface HostGateway {
   app: Hono
+  guard: Guard
+  rpc: RpcAnswer
   store: string
-  mode: Guard['mode']
   close(): Promise<void>
 }
 
@@ -72,15 +74,31 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
       },
     },
   })
+  const rpc = createRpcAnswer(gateway)
   return {
-    app: createGateway(gateway),
+    app: createGateway(gateway, rpc),
+    guard,
+    rpc,
     store: stores.description,
-    mode: guard.mode,
     async close() {
       await relay.close()
       await stores.close()
     },
   }
+}
+
+const LISTEN_FAILURES: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the port must be free, got one in use (--port 0 takes any that is free)',
+  EACCES: 'the port must be one that this user may open (from 1024 up)',
+  EADDRNOTAVAIL: 'the address must be one of this machine',
+  ENOTFOUND: 'the address must be one of this machine',
+}
+
+/** The error for a server that could not be started. */
+export function cannotListen({ host, port }: HostOptions, cause: unknown): RpcError {
+  const { code = '', message } = cause as { code?: string; message: string }
+  const reason = LISTEN_FAILURES[code] ?? message
+  return new RpcError('failed_precondition', `Cannot listen on ${host}:${port}: ${reason}`, { cause })
 }
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/

@@ -1,11 +1,18 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { serve, type ServerType, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
+import { nodeRpc } from './node_rpc.ts'
+import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 export interface RunningGateway {
   url: string
@@ -20,18 +27,32 @@ const CLOSE_MS = 1_000
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
-  const { app, store, mode, close } = await openHostGateway(options, upgrade)
+  const { app, guard, rpc, store, close } = await openHostGateway(options, upgrade)
+  const serveRpc = nodeRpc(guard, rpc)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxFrameBytes, perMessageDeflate: false })
   return await new Promise((resolve, reject) => {
     const server = serve(
-      { fetch: app.fetch, hostname: options.host, port: options.port, websocket: { server: sockets } },
+      {
+        fetch: app.fetch,
+        hostname: options.host,
+        port: options.port,
+        websocket: { server: sockets },
+        createServer: ((settings: ServerOptions, listener: RequestListener) =>
+          createServer(settings, (incoming, outgoing) => {
+            if (!serveRpc(incoming, outgoing)) {
+              listener(incoming, outgoing)
+            }
+          })) as typeof createServer,
+      },
       ({ port }: AddressInfo) =>
         resolve({
           url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
           store,
-          mode,
+          mode: guard.mode,
           async close(beforeLinksEnd) {
-            const closed = new Promise((done) => server.close(done))
+            const closed = new Promise((done) =>
+              server.close(done)
+            )
             await answered(options.drainMs ?? DEFAULTS.drainMs)
             await beforeLinksEnd?.()
             await close()
@@ -44,7 +65,10 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           },
         }),
     )
-    server.once('error', reject)
+    server.once('error', (cause) => {
+      reject(cannotListen(options, cause))
+      void close()
+    })
     const answered = inFlight(server)
   })
 }

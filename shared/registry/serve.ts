@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import { env as envOf } from 'hono/adapter'
 import { systemClock } from '../base/clock.ts'
 import type { Methods, ServiceContract } from '../rpc/contract.ts'
-import { toHttpError } from '../rpc/http.ts'
+import { answerOfError, toResponse } from '../rpc/http.ts'
 import { answerHttp } from '../rpc/http_server.ts'
 import type { Interceptor } from '../rpc/send.ts'
 import { createServer, type Handlers, implement } from '../rpc/server.ts'
@@ -34,16 +34,16 @@ export function serve<const M extends Methods>(
   const lease = new FunctionLease(contract, options.lease ?? {}, systemClock)
   const app = new Hono()
 
-  app.post('/rpc/:service/:method', (context) => {
+  app.post('/rpc/:service/:method', async (context) => {
     keepAlive(lease.touch(envOf(context)), () => context.executionCtx)
     const { service, method } = context.req.param()
-    return answerHttp(send, context.req.raw, service, method, { clock: systemClock })
+    return toResponse(await answerHttp(send, context.req.raw, service, method, { clock: systemClock }))
   })
   app.get('/livez', (context) => context.text('ok\n'))
   app.notFound((context) => {
-    return toHttpError(
+    return toResponse(answerOfError(
       new RpcError('not_found', `Cannot find ${context.req.path}: call POST /rpc/${contract.name}/{method}`),
-    )
+    ))
   })
   return Object.assign(app, {
     lease,

@@ -16,9 +16,33 @@ export const CONTENT_TYPES = { json: 'application/json', msgpack: 'application/m
 
 export type HttpCodec = keyof typeof CONTENT_TYPES
 
+/** What is read of a request or an answer: the web's Request and Response have it, and so has a runtime's own message. */
+export interface HttpMessage {
+  readonly headers: HeadersLike
+  readonly body: ReadableStream<Uint8Array> | null
+  arrayBuffer(): Promise<ArrayBuffer>
+}
+
+/** Names are lower case. */
+export interface HeadersLike extends Iterable<[string, string]> {
+  get(name: string): string | null
+  has(name: string): boolean
+}
+
+/** An answer before it takes the form of a runtime: a Response, or one write to a socket. */
+export interface HttpAnswer {
+  status: number
+  headers: Record<string, string>
+  body: Bytes | string
+}
+
+export function toResponse({ status, headers, body }: HttpAnswer): Response {
+  return new Response(body, { status, headers })
+}
+
 /** Reads `POST /rpc/{service}/{method}`. The body stays as it is. The caller adds the signal. */
 export async function readHttpRequest(
-  request: Request,
+  request: HttpMessage,
   service: string,
   method: string,
 ): Promise<Omit<RpcRequest, 'signal'>> {
@@ -57,7 +81,7 @@ export async function readHttpRequest(
  * Reads a request's body.
  * @throws RpcError `resource_exhausted` (413) as soon as it is seen to be too long, `unimplemented` (415) if compressed
  */
-export async function readBody(request: Request, maxBytes: number): Promise<Bytes> {
+export async function readBody(request: HttpMessage, maxBytes: number): Promise<Bytes> {
   const encoding = request.headers.get('content-encoding')
   if (encoding && encoding !== 'identity') throw unsupported('content-encoding', 'identity', request.headers)
   const body = await readBounded(request, maxBytes)
@@ -68,7 +92,7 @@ export async function readBody(request: Request, maxBytes: number): Promise<Byte
 }
 
 /** @returns undefined if the body is longer than `maxBytes` */
-async function readBounded(message: Request | Response, maxBytes: number): Promise<Bytes | undefined> {
+async function readBounded(message: HttpMessage, maxBytes: number): Promise<Bytes | undefined> {
   const { headers } = message
   const declared = Number(headers.get('content-length') ?? NaN)
   // The runtime holds a body to its declared length, so that one read is enough; once unpacked it may be any length.
@@ -84,17 +108,17 @@ async function readBounded(message: Request | Response, maxBytes: number): Promi
 }
 
 /** @throws RpcError `internal` if the answer is malformed and cannot be turned into `codec` */
-export function toHttpResponse(response: UnaryResponse, codec: HttpCodec): Response {
+export function answerOf(response: UnaryResponse, codec: HttpCodec): HttpAnswer {
   let body: Bytes
   try {
     body = inCodec(response.payload, codec).body
   } catch (cause) {
     throw new RpcError('internal', `Cannot send the answer: ${RpcError.from(cause).message}`, { cause })
   }
-  return new Response(body, { headers: { ...response.metadata, 'content-type': CONTENT_TYPES[codec] } })
+  return { status: 200, headers: { ...response.metadata, 'content-type': CONTENT_TYPES[codec] }, body }
 }
 
-export function toHttpError(thrown: unknown): Response {
+export function answerOfError(thrown: unknown): HttpAnswer {
   const error = RpcError.from(thrown)
   const headers: Record<string, string> = { 'content-type': 'application/json' }
   if (error.retryAfterMs !== undefined) {
@@ -102,7 +126,7 @@ export function toHttpError(thrown: unknown): Response {
   }
   if (error.code === 'unauthenticated') headers['www-authenticate'] = 'Bearer realm="shoal"'
   if (error.neverSent) headers['shoal-never-sent'] = '1'
-  return new Response(JSON.stringify(writeConnectError(error)), { status: httpStatusOf(error), headers })
+  return { status: httpStatusOf(error), headers, body: JSON.stringify(writeConnectError(error)) }
 }
 
 /** A payload as bytes in the codec asked for; opaque ones pass through untouched. */
@@ -117,7 +141,7 @@ function codecOf(contentType: string | null): HttpCodec | undefined {
   return mime === CONTENT_TYPES.msgpack || mime === 'application/x-msgpack' ? 'msgpack' : undefined
 }
 
-function unsupported(header: string, expected: string, headers: Headers): RpcError {
+function unsupported(header: string, expected: string, headers: HeadersLike): RpcError {
   const got = headers.get(header)?.slice(0, 80) ?? 'none'
   return withStatus(
     415,

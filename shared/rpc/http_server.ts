@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import { RpcError } from '../wire/errors.ts'
 import { Deadline } from './deadline.ts'
-import { type HttpCodec, readHttpRequest, toHttpError, toHttpResponse } from './http.ts'
+import { answerOf, answerOfError, type HttpAnswer, type HttpCodec, type HttpMessage, readHttpRequest } from './http.ts'
 import type { Send } from './send.ts'
 
 export interface HttpServerOptions {
@@ -10,14 +10,17 @@ export interface HttpServerOptions {
   onAnswer?(code: string, failure: RpcError | undefined): void
 }
 
+/** A request whose signal aborts when its caller has gone. */
+export type HttpRequest = HttpMessage & { readonly signal: AbortSignal }
+
 /** Answers one `POST /rpc/{service}/{method}` with `send`. The one catch of that path: it never rejects. */
 export async function answerHttp(
   send: Send,
-  request: Request,
+  request: HttpRequest,
   service: string,
   method: string,
   { clock, onAnswer }: HttpServerOptions,
-): Promise<Response> {
+): Promise<HttpAnswer> {
   try {
     const call = await readHttpRequest(request, service, method)
     using deadline = new Deadline(clock, call.timeoutMs, request.signal)
@@ -25,12 +28,12 @@ export async function answerHttp(
     if (response.kind !== 'unary') {
       throw new RpcError('unimplemented', `Cannot stream ${service}/${method} over plain HTTP: use a socket`)
     }
-    const answer = toHttpResponse(response, call.payload.codec as HttpCodec)
+    const answer = answerOf(response, call.payload.codec as HttpCodec)
     onAnswer?.('ok', undefined)
     return answer
   } catch (thrown) {
     const error = RpcError.from(thrown)
     onAnswer?.(error.code, error)
-    return toHttpError(error)
+    return answerOfError(error)
   }
 }

@@ -35,16 +35,16 @@ export function problemOf(name: string, value: unknown): string | undefined {
 }
 
 /** The metadata among a request's headers. Credentials and what proxies add stay behind. */
-export function metadataOfRequest(headers: Headers): Metadata {
+export function metadataOfRequest(headers: Iterable<[string, string]>): Metadata {
   return pick(headers, (name) => name.startsWith('x-') && !NOT_OURS.test(name))
 }
 
 /** The metadata among an answer's headers. */
-export function metadataOfResponse(headers: Headers): Metadata {
+export function metadataOfResponse(headers: Iterable<[string, string]>): Metadata {
   return pick(headers, () => true)
 }
 
-function pick(headers: Headers, wanted: (name: string) => boolean): Metadata {
+function pick(headers: Iterable<[string, string]>, wanted: (name: string) => boolean): Metadata {
   let metadata: Record<string, string> | undefined
   for (const [name, value] of headers) {
     if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value

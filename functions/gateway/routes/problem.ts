@@ -1,4 +1,4 @@
-import { httpStatusOf, toHttpError } from '../../../shared/rpc/http.ts'
+import { answerOfError, httpStatusOf, toResponse } from '../../../shared/rpc/http.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 
 /** RFC 9457 problem details, the error shape of management routes. */
@@ -17,7 +17,7 @@ export function toInferenceError(thrown: unknown): Response {
 
 /** An error from outside of any route, in the shape of the face that was called. */
 export function toErrorOf(path: string, thrown: unknown): Response {
-  if (path.startsWith('/rpc/')) return toHttpError(thrown)
+  if (path.startsWith('/rpc/')) return toResponse(answerOfError(thrown))
   return path.startsWith('/v2/') ? toInferenceError(thrown) : toProblem(thrown)
 }
 

@@ -1,0 +1,102 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import { answerOfError, type HeadersLike, type HttpAnswer } from '../../shared/rpc/http.ts'
+import type { HttpRequest } from '../../shared/rpc/http_server.ts'
+import { admit, type Guard } from './guard.ts'
+import type { RpcAnswer } from './rpc_answer.ts'
+
+/** Plain calls alone: a query, an escape or a doubled slash goes the long way, through Hono's routes. */
+const RPC_PATH = /^\/rpc\/([A-Za-z][\w.]*)\/([A-Za-z]\w*)$/
+
+/**
+ * Serves `POST /rpc/{service}/{method}` on Node's own messages. The web's Request, Headers and Response cost as much as
+ * all that the gateway does with a small call; decisions and answers are the same, for they come from the same code.
+ * @returns whether the request was such a call; else it is someone else's to serve
+ */
+export function nodeRpc(guard: Guard, answer: RpcAnswer) {
+  return (incoming: IncomingMessage, outgoing: ServerResponse): boolean => {
+    const [, service, method] = (incoming.method === 'POST' && RPC_PATH.exec(incoming.url ?? '')) || []
+    if (service === undefined || method === undefined || incoming.headers.expect !== undefined) return false
+    const request = new NodeRequest(incoming, outgoing)
+    const header = (name: string) => request.headers.get(name) ?? undefined
+    admit(guard, 'call', header)
+      .then(() => answer(request, service, method), answerOfError)
+      .then((result) => write(outgoing, result))
+    return true
+  }
+}
+
+function write(outgoing: ServerResponse, { status, headers, body }: HttpAnswer): void {
+  // The caller may have gone; there is nobody to answer then.
+  if (outgoing.destroyed) return
+  headers['content-length'] = String(typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength)
+  outgoing.writeHead(status, headers).end(body)
+}
+
+class NodeRequest implements HttpRequest {
+  readonly headers: HeadersLike
+  readonly #incoming: IncomingMessage
+  readonly #gone = new AbortController()
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
+    this.#incoming = incoming
+    this.headers = new NodeHeaders(incoming)
+    outgoing.once('close', () => {
+      if (!outgoing.writableFinished) this.#gone.abort(new DOMException('The caller has gone', 'AbortError'))
+    })
+  }
+
+  get signal(): AbortSignal {
+    return this.#gone.signal
+  }
+
+  /** For bodies of unknown length: read with a bound. */
+  get body(): ReadableStream<Uint8Array> | null {
+    return Readable.toWeb(this.#incoming) as ReadableStream<Uint8Array>
+  }
+
+  arrayBuffer(): Promise<ArrayBuffer> {
+    return new Promise((resolve, reject) => {
+      const parts: Uint8Array[] = []
+      this.#incoming.on('data', (part: Uint8Array) => parts.push(part))
+      this.#incoming.once('end', () => resolve(joined(parts)))
+      this.#incoming.once('error', reject)
+    })
+  }
+}
+
+/** Always a copy into a buffer of its own: Node's parts are slices of buffers that it uses again. */
+function joined(parts: readonly Uint8Array[]): ArrayBuffer {
+  const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0))
+  let offset = 0
+  for (const part of parts) {
+    whole.set(part, offset)
+    offset += part.byteLength
+  }
+  return whole.buffer
+}
+
+class NodeHeaders implements HeadersLike {
+  readonly #incoming: IncomingMessage
+
+  constructor(incoming: IncomingMessage) {
+    this.#incoming = incoming
+  }
+
+  get(name: string): string | null {
+    const value = this.#incoming.headers[name]
+    return value === undefined ? null : Array.isArray(value) ? value.join(', ') : value
+  }
+
+  has(name: string): boolean {
+    return this.#incoming.headers[name] !== undefined
+  }
+
+  *[Symbol.iterator](): Generator<[string, string]> {
+    const { headers } = this.#incoming
+    for (const name in headers) {
+      const value = this.get(name)
+      if (value !== null) yield [name, value]
+    }
+  }
+}

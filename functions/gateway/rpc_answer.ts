@@ -1,0 +1,36 @@
+import { Inference } from '../../shared/contracts/inference.ts'
+import type { HttpAnswer } from '../../shared/rpc/http.ts'
+import { answerHttp, type HttpRequest } from '../../shared/rpc/http_server.ts'
+import type { GatewayDeps } from './deps.ts'
+import { inferenceService } from './inference.ts'
+
+/** Answers `POST /rpc/{service}/{method}` for a caller who was let in. Never rejects. */
+export type RpcAnswer = (request: HttpRequest, service: string, method: string) => Promise<HttpAnswer>
+
+/** What the gateway does with a call: inference it serves itself, all else goes to an instance that serves it. */
+export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
+  const inference = inferenceService(deps.infer)
+  return (request, service, method) => {
+    const startedAtMs = deps.clock.now()
+    const send = service === Inference.name ? inference : deps.route
+    return answerHttp(send, request, service, method, {
+      clock: deps.clock,
+      onAnswer(code, failure) {
+        if (code === 'internal') {
+          deps.log('error', 'call failed', { service, method, cause: String(failure?.cause ?? failure) })
+        }
+        const seconds = (deps.clock.now() - startedAtMs) / 1000
+        deps.metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, labelsOf(code))
+      },
+    })
+  }
+}
+
+/** One object for each code: metrics remember what its labels read like. */
+const LABELS = new Map<string, { face: string; code: string }>()
+
+function labelsOf(code: string) {
+  let labels = LABELS.get(code)
+  if (!labels) LABELS.set(code, labels = { face: 'rpc', code })
+  return labels
+}
