@@ -22,6 +22,15 @@ export const DEFAULTS = {
   registerTimeoutMs: 5_000,
   /** How long past lives of a gone instance are remembered, so that a process woken late cannot pass for a new one. */
   lifeMemoryMs: 3_600_000,
+  /** A leader's lease, which it renews every third of it: how long a crashed leader holds its successor up. */
+  electionLeaseMs: 15_000,
+  /**
+   * How much sooner than its lease a leader stops, as a part of the lease: by so much the store's clock may gain on the
+   * leader's while the lease lasts.
+   */
+  electionMargin: 0.1,
+  /** How long the last epoch of an election without a leader is remembered; after that, time alone makes epochs rise. */
+  electionMemoryMs: 2_592_000_000,
   /** Redis drops a service's keys this long after the last renewal: beyond any lease and any memory of past lives. */
   leaseKeyRetentionMs: 86_400_000,
   /** One round trip to Redis. A beat that times out leaves time for the next before the instance is suspect. */
