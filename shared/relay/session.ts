@@ -203,6 +203,7 @@ export class Session {
       transport: { send: this.#peer.send, codec: 'tensors', close() {} },
       // A run ends with its callers' deadlines, which its signal carries; this is only the bound beyond all of them.
       timeoutMs: LIMITS.maxTimeoutMs,
+      trustInput: true,
       clock: this.#deps.clock,
     })
     const seat: PoolWorker = {

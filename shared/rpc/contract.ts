@@ -77,17 +77,25 @@ function bad(reason: string) {
 
 /**
  * Checks a value against a schema.
- * @returns the value as the schema gives it back (defaults filled in, types coerced where it does so)
+ * @returns the value as the schema gives it back (defaults filled in, types coerced where it does so), as a promise only
+ * if the schema checks asynchronously: awaiting what is there already costs a call a turn of the queue
  * @throws RpcError `code` naming the path of the first problem
  */
-export async function validate(
+export function validate(
   schema: Schema,
   value: unknown,
   what: string,
   code: 'invalid_argument' | 'internal',
-): Promise<unknown> {
+): unknown {
   const outcome = schema['~standard'].validate(value)
-  const result = outcome instanceof Promise ? await outcome : outcome
+  return outcome instanceof Promise ? outcome.then((result) => accept(result, what, code)) : accept(outcome, what, code)
+}
+
+function accept(
+  result: StandardSchemaV1.Result<unknown>,
+  what: string,
+  code: 'invalid_argument' | 'internal',
+): unknown {
   if (!result.issues) return result.value
   const details = result.issues.slice(0, LIMITS.maxErrorDetails).map(({ message, path = [] }) => {
     return { message, path: path.map((segment) => String(typeof segment === 'object' ? segment.key : segment)) }

@@ -54,7 +54,8 @@ async function dispatch(services: ReadonlyMap<string, Implementation>, request: 
   // What came from this very process was checked by its types.
   const trusted = codec === 'value'
   const received = decodePayload(request.payload)
-  const input = trusted ? received : await validate(method.input, received, `the input of ${label}`, 'invalid_argument')
+  const checked = trusted ? received : validate(method.input, received, `the input of ${label}`, 'invalid_argument')
+  const input = checked instanceof Promise ? await checked : checked
   const metadata: Record<string, string> = {}
   const context: Context = {
     signal: request.signal,
@@ -69,8 +70,9 @@ async function dispatch(services: ReadonlyMap<string, Implementation>, request: 
   }
   const outcome = implementation.handlers[request.method]?.(input as never, context)
   if (method.kind === 'unary') {
-    const result = await outcome
-    const output = trusted ? result : await validate(method.output, result, `the output of ${label}`, 'internal')
+    const result = outcome instanceof Promise ? await outcome : outcome
+    const valid = trusted ? result : validate(method.output, result, `the output of ${label}`, 'internal')
+    const output = valid instanceof Promise ? await valid : valid
     return { kind: 'unary', metadata, payload: encodeOutput(output, codec, label) }
   }
   return { kind: 'stream', metadata, payloads: encodeEach(outcome as AsyncIterable<unknown>, method, label, codec) }
