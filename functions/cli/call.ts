@@ -131,7 +131,12 @@ function fromNested(spec: TensorSpec, text: string): Tensor {
   }
   const shape: number[] = []
   for (let part = json; Array.isArray(part); part = part[0]) shape.push(part.length)
-  return fromJsonValues(spec.dtype, shape, Array.isArray(json) ? json : [json])
+  try {
+    return fromJsonValues(spec.dtype, shape, Array.isArray(json) ? json : [json])
+  } catch (cause) {
+    const reason = (cause as Error).message.replace(/^Cannot \w+ a \w+: /, '')
+    throw invalid(`Cannot read input "${spec.name}": ${reason}`, { cause })
+  }
 }
 
 const SHOWN_VALUES = 8

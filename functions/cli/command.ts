@@ -12,12 +12,21 @@ export interface Command {
 
 type Options = NonNullable<ParseArgsConfig['options']>
 
-/** Parses a command's arguments. @throws RpcError `invalid_argument` for what the command does not know */
-export function parse<const O extends Options>(args: string[], options: O) {
+/**
+ * Parses a command's arguments.
+ * @param maxPositionals how many it takes beside its options
+ * @throws RpcError `invalid_argument` for what the command does not know
+ */
+export function parse<const O extends Options>(args: string[], options: O, maxPositionals = Infinity) {
   try {
-    return parseArgs({ args, options, allowPositionals: true, strict: true })
+    const parsed = parseArgs({ args, options, allowPositionals: true, strict: true })
+    const excess = parsed.positionals[maxPositionals]
+    if (excess !== undefined) throw new Error(`Unexpected argument '${excess}'`)
+    return parsed
   } catch (cause) {
-    throw invalid(`Cannot read the arguments: ${(cause as Error).message.split('. ')[0]} (see --help)`, { cause })
+    // Node explains on the lines and in the sentences that follow.
+    const [reason] = (cause as Error).message.split(/\.\s/)
+    throw invalid(`Cannot read the arguments: ${reason} (see --help)`, { cause })
   }
 }
 

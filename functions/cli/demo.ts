@@ -8,6 +8,9 @@ import { errorOf, TOLERANCE } from '../demo/reference.ts'
 import type { GatewayAccess } from './command.ts'
 import { stagesOf } from './stages.ts'
 
+/** Named in calls, as a user may have pushed newer ones. */
+export const DEMO_VERSION = '1'
+
 /** One real inference through the gateway, its result checked against plain arithmetic. */
 export async function runDemo(access: GatewayAccess, say: (line: string) => void): Promise<void> {
   const client = createClient(Inference, { gateway: access.url, key: access.key })
@@ -15,7 +18,7 @@ export async function runDemo(access: GatewayAccess, say: (line: string) => void
   const startedAtMs = performance.now()
   let metadata: Metadata = {}
   const { outputs } = await client.infer(
-    { model: DEMO_MODEL_NAME, inputs: { image } },
+    { model: DEMO_MODEL_NAME, version: DEMO_VERSION, inputs: { image } },
     { onMetadata: (received) => metadata = received },
   )
   const totalMs = performance.now() - startedAtMs

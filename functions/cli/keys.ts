@@ -27,7 +27,7 @@ export const keys: Command = {
       scope: { type: 'string', multiple: true },
       'data-dir': { type: 'string', default: DEFAULTS.dataDir },
       json: { type: 'boolean', default: false },
-    })
+    }, 2)
     const dataDir = values['data-dir']
     const records = await hostKeys({}, dataDir).load()
     if (action === 'create') {

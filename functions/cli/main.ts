@@ -30,11 +30,14 @@ async function main(args: string[]): Promise<void> {
   await command.run(rest)
 }
 
+function reasonOf(thrown: unknown, command: string | undefined): string {
+  if (thrown instanceof RpcError) return thrown.message
+  return `Cannot run "${command}": ${thrown instanceof Error ? thrown.message : thrown}`
+}
+
 main(process.argv.slice(2)).catch((thrown) => {
   // One line for people; the stack only for those who ask for it.
-  const error = RpcError.from(thrown)
-  const cause = error.code === 'internal' && error.cause instanceof Error ? ` (${error.cause.message})` : ''
-  console.error(`shoal: ${error.message}${cause}`)
+  console.error(`shoal: ${reasonOf(thrown, process.argv[2]).replace(/\s*\n\s*/g, ' ')}`)
   if (process.env.SHOAL_DEBUG) console.error(thrown)
   process.exit(1)
 })

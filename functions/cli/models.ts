@@ -28,7 +28,7 @@ export const models: Command = {
       version: { type: 'string', default: '1' },
       labels: { type: 'string' },
       json: { type: 'boolean', default: false },
-    })
+    }, 2)
     const access = gatewayAccess(values, process.env)
     if (action === 'list') {
       const { models } = await request<{ models: ModelManifest[] }>(access, 'GET', '/models')
@@ -52,7 +52,10 @@ async function push(
 ) {
   const found = await stat(file).catch(() => undefined)
   if (!found?.isFile()) {
-    throw new RpcError('not_found', `Cannot push ${file}: an ONNX file is required, got no such file`)
+    throw new RpcError(
+      'not_found',
+      `Cannot push ${file}: an ONNX file is required, got ${found ? 'a folder' : 'no such file'}`,
+    )
   }
   if (found.size > LIMITS.maxModelBytes) {
     throw invalid(`Cannot push ${file}: at most ${LIMITS.maxModelBytes} bytes are accepted, got ${found.size}`)

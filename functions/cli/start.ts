@@ -8,7 +8,7 @@ import { DEMO_MODEL_NAME, readDemoModel } from '../demo/files.ts'
 import { startNodeGateway } from '../gateway/node.ts'
 import { type HostWorker, startHostWorker } from '../worker/host_worker.ts'
 import { type Command, parse, wholeNumber } from './command.ts'
-import { runDemo } from './demo.ts'
+import { DEMO_VERSION, runDemo } from './demo.ts'
 import { request } from './request.ts'
 import { onStopSignal } from './stop_signal.ts'
 
@@ -38,7 +38,7 @@ export const start: Command = {
       workers: { type: 'string', default: '1' },
       'no-demo': { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
-    })
+    }, 0)
     const port = wholeNumber('port', values.port, 0, 65535)
     const count = wholeNumber('workers', values.workers, 0, 64)
     const dataDir = values['data-dir']
@@ -64,7 +64,9 @@ export const start: Command = {
     say(`store    ${gateway.store}`)
     say(`keys     ${gateway.mode === 'keys' ? 'required' : 'none needed on loopback'}`)
     if (!values['no-demo']) {
-      await request(access, 'PUT', `/models/${DEMO_MODEL_NAME}/versions/1`, { body: await readDemoModel() })
+      await request(access, 'PUT', `/models/${DEMO_MODEL_NAME}/versions/${DEMO_VERSION}`, {
+        body: await readDemoModel(),
+      })
       say(`model    ${DEMO_MODEL_NAME} (a picture in, its outlines and a cartoon of it out)`)
     }
     for (let i = 0; i < count; i++) {

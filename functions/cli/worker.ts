@@ -39,7 +39,7 @@ export const worker: Command = {
       device: { type: 'string', default: 'auto' },
       name: { type: 'string', default: hostname() },
       verbose: { type: 'boolean', default: false },
-    })
+    }, 0)
     if (!isDeviceWish(values.device)) {
       throw invalid(`Cannot start the worker: --device must be auto, webgpu or wasm, got "${values.device}"`)
     }

@@ -5,15 +5,7 @@ import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
-import { openHostGateway, type OpenLink, type Upgrade } from './host.ts'
-
-const { values } = parseArgs({
-  options: {
-    port: { type: 'string', default: String(DEFAULTS.port) },
-    host: { type: 'string', default: DEFAULTS.host },
-    'data-dir': { type: 'string', default: DEFAULTS.dataDir },
-  },
-})
+import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 const upgrade: Upgrade = (context, open) => {
   const { socket, response } = Deno.upgradeWebSocket(context.req.raw, { protocol: SUBPROTOCOL })
@@ -32,20 +24,48 @@ function attach(socket: WebSocket, open: OpenLink): void {
   socket.addEventListener('close', ({ code }) => end?.end(`socket closed with ${code}`))
 }
 
-const [host, port] = [values.host, Number(values.port)]
-const env = Deno.env.toObject()
-const gateway = await openHostGateway({ host, port, dataDir: values['data-dir'], env, log: jsonLog('warn') }, upgrade)
-const server = Deno.serve({
-  hostname: host,
-  port,
-  onListen: (address) => console.log(`shoal ready http://${host}:${address.port}`),
-}, gateway.app.fetch)
-
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  Deno.addSignalListener(signal, async () => {
-    await gateway.close()
-    // Whoever neither finishes nor hangs up must not keep the process.
-    await Promise.race([server.shutdown(), sleep(systemClock, DEFAULTS.drainMs)])
-    process.exit(0)
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      port: { type: 'string', default: String(DEFAULTS.port) },
+      host: { type: 'string', default: DEFAULTS.host },
+      'data-dir': { type: 'string', default: DEFAULTS.dataDir },
+    },
   })
+  const env = Deno.env.toObject()
+  const options = {
+    host: values.host,
+    port: Number(values.port),
+    dataDir: values['data-dir'],
+    env,
+    log: jsonLog('warn'),
+  }
+  const gateway = await openHostGateway(options, upgrade)
+  const server = listen(options, gateway.app.fetch)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    Deno.addSignalListener(signal, async () => {
+      await gateway.close()
+      // Whoever neither finishes nor hangs up must not keep the process.
+      await Promise.race([server.shutdown(), sleep(systemClock, DEFAULTS.drainMs)])
+      process.exit(0)
+    })
+  }
 }
+
+function listen(options: HostOptions, fetch: (request: Request) => Response | Promise<Response>): Deno.HttpServer {
+  const { host, port } = options
+  try {
+    return Deno.serve({
+      hostname: host,
+      port,
+      onListen: (address) => console.log(`shoal ready http://${host}:${address.port}`),
+    }, fetch)
+  } catch (cause) {
+    throw cannotListen(options, cause)
+  }
+}
+
+main().catch((thrown) => {
+  console.error(`shoal: ${thrown instanceof Error ? thrown.message : thrown}`)
+  process.exit(1)
+})
