@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import type { Clock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
+import type { BlobStore } from '../../shared/models/blob_store.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
@@ -12,6 +13,8 @@ import type { Infer } from './inference.ts'
 export interface GatewayDeps {
   guard: Guard
   catalog: ModelCatalog
+  /** Where models lie, and what training needs: graphs, plans, data. */
+  blobs: BlobStore
   leases: LeaseStore
   /** Calls a service by name over the registry. */
   route: Send

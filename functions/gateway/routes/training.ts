@@ -1,0 +1,41 @@
+import { Hono } from 'hono'
+import { sha256Hex } from '../../../shared/base/bytes.ts'
+import { LIMITS } from '../../../shared/base/limits.ts'
+import { Training } from '../../../shared/contracts/training.ts'
+import { readBody, toResponse } from '../../../shared/rpc/http.ts'
+import { answerHttp } from '../../../shared/rpc/http_server.ts'
+import { invalid, RpcError } from '../../../shared/wire/errors.ts'
+import type { GatewayDeps } from '../deps.ts'
+import { toProblem } from './problem.ts'
+
+/**
+ * What a coordinator needs of a gateway: `PUT /blobs/{sha256}` for graphs, plans and data, and
+ * `POST /relays/{relay}/rpc/shoal.Training/{method}`, a call to one relay and no other. Bodies pass undecoded.
+ */
+export function training(deps: GatewayDeps): Hono {
+  const app = new Hono()
+
+  app.put('/blobs/:sha256', async (context) => {
+    const { sha256 } = context.req.param()
+    const bytes = await readBody(context.req.raw, LIMITS.maxModelBytes)
+    const actual = await sha256Hex(bytes)
+    if (actual !== sha256) throw invalid(`Cannot store the blob: its SHA-256 must be ${sha256}, got ${actual}`)
+    const isNew = await deps.blobs.putIfAbsent(`blobs/${sha256}`, bytes)
+    return context.json({ sha256, bytes: bytes.byteLength }, isNew ? 201 : 200)
+  })
+
+  app.post('/relays/:relay/rpc/:service/:method', async (context) => {
+    const { relay, service, method } = context.req.param()
+    if (service !== Training.name) {
+      throw new RpcError('not_found', `Cannot call ${service} on a relay: only ${Training.name} is served there`)
+    }
+    const pool = (await deps.pools()).find(({ instance }) => instance.id === relay)
+    const send = pool?.send ?? (() => {
+      throw new RpcError('unavailable', `Cannot call relay ${relay}: it is not registered, or has no workers`)
+    })
+    return toResponse(await answerHttp(send, context.req.raw, service, method, { clock: deps.clock }))
+  })
+
+  app.onError((thrown) => toProblem(thrown))
+  return app
+}
