@@ -4,8 +4,21 @@ import { poolDispatchSuite } from '../unit/pool/dispatch_suite.ts'
 import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
+import { clientSuite } from '../unit/rpc/client_suite.ts'
+import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
+import { httpSuite } from '../unit/rpc/http_suite.ts'
+import { peerSuite } from '../unit/rpc/peer_suite.ts'
+import { portSuite } from '../unit/rpc/port_suite.ts'
+import { socketSuite } from '../unit/rpc/socket_suite.ts'
+import { streamSuite } from '../unit/rpc/stream_suite.ts'
+import { codecSuite } from '../unit/wire/codec_suite.ts'
 import { dtypeSuite } from '../unit/wire/dtype_suite.ts'
 import { errorsSuite } from '../unit/wire/errors_suite.ts'
+import { frameSuite } from '../unit/wire/frame_suite.ts'
+import { goldenSuite } from '../unit/wire/golden_suite.ts'
+import { jsonSuite } from '../unit/wire/json_suite.ts'
+import { payloadSuite } from '../unit/wire/payload_suite.ts'
+import { scanSuite } from '../unit/wire/scan_suite.ts'
 import { tensorSuite } from '../unit/wire/tensor_suite.ts'
 
 /** The suites that run on Node, Deno, workerd and Chromium alike. */
@@ -13,6 +26,19 @@ export const suites: readonly Suite[] = [
   dtypeSuite,
   errorsSuite,
   tensorSuite,
+  codecSuite,
+  scanSuite,
+  jsonSuite,
+  payloadSuite,
+  frameSuite,
+  goldenSuite,
+  deadlineSuite,
+  peerSuite,
+  streamSuite,
+  portSuite,
+  socketSuite,
+  clientSuite,
+  httpSuite,
   joinSuite,
   poolDispatchSuite,
   poolBatchSuite,

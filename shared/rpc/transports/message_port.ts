@@ -18,7 +18,7 @@ export interface PortLike {
  * closed and what is in flight fails. That the other side has gone is for the port's owner to tell: few runtimes do.
  */
 export function portPeer(port: PortLike, serve?: Send): Peer {
-  const peer = new Peer({ write: (message) => port.postMessage(message, [message.buffer]), serve })
+  const peer = new Peer({ write: (message) => post(port, message), serve })
   const end = (reason: string, cause?: unknown) => {
     peer.close(new RpcError('unavailable', `Cannot finish the call: ${reason}`, { cause }))
     port.close?.()
@@ -34,6 +34,15 @@ export function portPeer(port: PortLike, serve?: Send): Peer {
   port.addEventListener('messageerror', () => end('the port brought a message that cannot be read'))
   port.start?.()
   return peer
+}
+
+function post(port: PortLike, message: Uint8Array<ArrayBuffer>): void {
+  try {
+    port.postMessage(message, [message.buffer])
+  } catch {
+    // workerd's ports move nothing; what does not arrive by a copy either is the caller's to hear of.
+    port.postMessage(message, [])
+  }
 }
 
 export function messagePortTransport(port: PortLike): Transport {

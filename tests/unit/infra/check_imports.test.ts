@@ -141,6 +141,8 @@ describe('packages', () => {
   it('have one home', () => {
     const msgpack = "import { encode } from '@msgpack/msgpack'"
     expect(check({ 'shared/wire/codec.ts': msgpack })).toEqual([])
+    // The test that a stranger's library reads our messages needs that library.
+    expect(check({ 'tests/unit/wire/msgpack_interop.test.ts': msgpack })).toEqual([])
     for (const path of ['shared/wire/frame.ts', 'functions/cli/x.ts', 'tests/unit/x.ts']) {
       expect(check({ [path]: msgpack })).toEqual([
         `${path}:1: Cannot import "@msgpack/msgpack": only shared/wire/codec.ts may`,

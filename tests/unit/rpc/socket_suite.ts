@@ -1,0 +1,211 @@
+import { assert } from 'chai'
+import { LIMITS } from '../../../shared/base/limits.ts'
+import { CLOSE_CODES, closeCodeOf, closeReason } from '../../../shared/rpc/close_code.ts'
+import { connectWebSocket, type SocketLike, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
+import { invalid } from '../../../shared/wire/errors.ts'
+import { encodeFrame } from '../../../shared/wire/frame.ts'
+import type { Suite } from '../../suite.ts'
+import { assertIdle, countedSignal, echo, rejected, requestOf, settled, valueOf } from './harness.ts'
+
+/** One end of a socket in memory, with the manners of a browser's: it delivers later, and its close codes are bounded. */
+class MemorySocket extends EventTarget {
+  binaryType = 'blob'
+  readyState = 0
+  other: MemorySocket | undefined
+  sent: (string | Uint8Array)[] = []
+
+  open(): void {
+    this.readyState = 1
+    this.dispatchEvent(new Event('open'))
+  }
+
+  send(data: Uint8Array<ArrayBuffer> | string): void {
+    if (this.readyState === 0) throw new DOMException('still connecting', 'InvalidStateError')
+    if (this.readyState !== 1) return
+    this.sent.push(typeof data === 'string' ? data : data.slice())
+    const arriving = typeof data === 'string' ? data : data.slice().buffer
+    setTimeout(() => this.other?.deliver(arriving), 0)
+  }
+
+  deliver(data: unknown): void {
+    if (this.readyState === 1) this.dispatchEvent(Object.assign(new Event('message'), { data }))
+  }
+
+  close(code = 1000, reason = ''): void {
+    if (code !== 1000 && (code < 3000 || code > 4999)) throw new DOMException(`code ${code}`, 'InvalidAccessError')
+    if (new TextEncoder().encode(reason).length > 123) throw new DOMException('reason too long', 'SyntaxError')
+    for (const end of [this, this.other]) end?.end(code, reason)
+  }
+
+  end(code: number, reason: string): void {
+    if (this.readyState === 3) return
+    this.readyState = 3
+    setTimeout(() => this.dispatchEvent(Object.assign(new Event('close'), { code, reason })), 0)
+  }
+}
+
+function socketPair(): [MemorySocket & SocketLike, MemorySocket & SocketLike] {
+  const [a, b] = [new MemorySocket(), new MemorySocket()]
+  a.other = b
+  b.other = a
+  return [a as MemorySocket & SocketLike, b as MemorySocket & SocketLike]
+}
+
+function opened(): [MemorySocket & SocketLike, MemorySocket & SocketLike] {
+  const pair = socketPair()
+  for (const socket of pair) socket.open()
+  return pair
+}
+
+export const socketSuite: Suite = {
+  name: 'sockets',
+  cases: {
+    'calls go over a socket, and closing it leaves nothing': async () => {
+      const [near, far] = opened()
+      const [client, server] = [socketPeer(near), socketPeer(far, { serve: echo })]
+      assert.equal(near.binaryType, 'arraybuffer')
+      const calls = Array.from({ length: 20 }, (_, n) => valueOf(client.peer.send(requestOf(n))))
+      assert.deepEqual(await Promise.all(calls), [...calls.keys()])
+      client.close(1000, 'done')
+      assert.deepEqual(await server.closed, { code: 1000, reason: 'done' })
+      assert.deepEqual(await client.closed, { code: 1000, reason: 'done' })
+      assertIdle(client.peer, 'client')
+      assertIdle(server.peer, 'server')
+    },
+
+    'pings are texts, and are answered': async () => {
+      const [near, far] = opened()
+      let pongs = 0
+      const client = socketPeer(near, { onPong: () => pongs++ })
+      socketPeer(far)
+      client.ping()
+      client.ping()
+      await settled()
+      assert.equal(pongs, 2)
+      assert.deepEqual([near.sent, far.sent], [['ping', 'ping'], ['pong', 'pong']])
+      near.close()
+      client.ping()
+      assert.equal(near.sent.length, 2)
+    },
+
+    'a lost socket fails what is in flight, with why': async () => {
+      const [near, far] = opened()
+      const client = socketPeer(near)
+      const server = socketPeer(far, {
+        serve: ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', reject)),
+      })
+      const { signal, listeners } = countedSignal()
+      const call = rejected(
+        client.peer.send(requestOf(1, { signal })),
+        'unavailable',
+        /the connection was lost \(1006 vanished\)/,
+      )
+      await settled()
+      for (const socket of [near, far]) socket.end(1006, 'vanished')
+      assert.isFalse((await call).neverSent)
+      assert.equal(listeners(), 0)
+      await settled()
+      assertIdle(server.peer, 'server')
+      assert.isTrue((await rejected(client.peer.send(requestOf(1)), 'unavailable')).neverSent)
+    },
+
+    'what breaks the protocol closes the socket with its code, and fails what it carried': async () => {
+      const frame = encodeFrame({ type: 'cancel', id: 1, header: {}, parts: [] })[0] ?? new Uint8Array(0)
+      const bad: [unknown, number][] = [
+        ['hello', 4003],
+        [new Uint8Array(0).buffer, 4002],
+        [Uint8Array.of(1, 2, 3).buffer, 4002],
+        [frame.with(2, 99).buffer, 4002],
+        [new ArrayBuffer(LIMITS.maxFrameBytes + 1), 4009],
+        [{}, 4002],
+      ]
+      for (const [data, code] of bad) {
+        const [near, far] = opened()
+        const client = socketPeer(near)
+        const call = rejected(client.peer.send(requestOf(1)), 'unavailable', /the connection was given up/)
+        near.deliver(data)
+        await call
+        // What comes after it is not read.
+        near.deliver(data)
+        assert.equal((await client.closed).code, code)
+        assert.equal(far.readyState, 3)
+        assertIdle(client.peer, 'client')
+      }
+    },
+
+    'an owner’s failure closes the socket with 4011': async () => {
+      const [near, far] = opened()
+      const client = socketPeer(near, {
+        onControl() {
+          throw new Error('cannot act on it')
+        },
+      })
+      socketPeer(far).peer.control('welcome', {})
+      assert.equal((await client.closed).code, 4011)
+    },
+
+    'frames come as buffers or as views': async () => {
+      const [near] = opened()
+      const client = socketPeer(near)
+      const answer = (message: unknown) =>
+        encodeFrame({ type: 'response', id: message as number, header: { message }, parts: [] })[0]
+      const calls = [1, 2, 3].map((n) => valueOf(client.peer.send(requestOf(n))))
+      near.deliver(answer(1)?.buffer)
+      near.deliver(answer(2))
+      const padded = new Uint8Array(200).subarray(3, 3 + (answer(3)?.length ?? 0))
+      padded.set(answer(3) ?? [])
+      near.deliver(padded)
+      assert.deepEqual(await Promise.all(calls), [1, 2, 3])
+    },
+
+    'a reason is cut to what a close frame holds, in whole characters': () => {
+      assert.equal(closeReason('x'.repeat(200)), 'x'.repeat(123))
+      assert.equal(closeReason('é'.repeat(100)), 'é'.repeat(61))
+      assert.equal(closeReason('🐟'.repeat(50)), '🐟'.repeat(30))
+      assert.equal(closeReason('short'), 'short')
+    },
+
+    'each failure has its close code': () => {
+      assert.equal(closeCodeOf(invalid('x'), new Uint8Array(4)), CLOSE_CODES.protocolError)
+      assert.equal(closeCodeOf(invalid('x'), new Uint8Array(LIMITS.maxFrameBytes + 1)), CLOSE_CODES.messageTooBig)
+      assert.equal(closeCodeOf(invalid('x'), 'text'), CLOSE_CODES.unsupportedData)
+      assert.equal(closeCodeOf(new Error('x'), new Uint8Array(4)), CLOSE_CODES.internalError)
+    },
+
+    'a socket is called over once it is open': async () => {
+      const [near, far] = socketPair()
+      let address = ''
+      const connecting = connectWebSocket('ws://gateway/relay', (url) => {
+        address = url
+        return near
+      })
+      socketPeer(far, { serve: echo })
+      for (const socket of [near, far]) socket.open()
+      const transport = await connecting
+      assert.equal(address, 'ws://gateway/relay')
+      assert.equal(await valueOf(transport.send(requestOf('hi'))), 'hi')
+      const call = rejected(transport.send(requestOf(1)), 'unavailable', /the connection was closed/)
+      transport.close()
+      await call
+      await settled()
+    },
+
+    'a socket that does not open is unavailable, and nothing was sent': async () => {
+      for (
+        const fail of [(s: MemorySocket) => s.dispatchEvent(new Event('error')), (s: MemorySocket) => s.end(1006, '')]
+      ) {
+        const [near] = socketPair()
+        const connecting = rejected(
+          connectWebSocket('ws://gateway', () => near),
+          'unavailable',
+          /Cannot connect to ws:\/\/gateway/,
+        )
+        fail(near)
+        assert.isTrue((await connecting).neverSent)
+      }
+      const [early] = socketPair()
+      const error = await rejected(socketPeer(early).peer.send(requestOf(1)), 'unavailable', /the socket is closed/)
+      assert.isTrue(error.neverSent)
+    },
+  },
+}

@@ -1,0 +1,124 @@
+import { decode as decodeAny, encode as encodeAny, ExtData } from '@msgpack/msgpack'
+import { describe, expect, it } from 'vitest'
+import { seededRandom } from '../../../shared/base/random.ts'
+import { decode, encode } from '../../../shared/wire/codec.ts'
+import { RpcError } from '../../../shared/wire/errors.ts'
+import { encodeFrame } from '../../../shared/wire/frame.ts'
+import { Tensor } from '../../../shared/wire/tensor.ts'
+import { fromHex, MESSAGES } from './golden.ts'
+
+describe('a msgpack library that knows nothing of Shoal', () => {
+  it('reads every golden message; a tensor is a map whose data is at a multiple of 8', () => {
+    for (const { name, value, hex } of MESSAGES) {
+      const bytes = fromHex(hex)
+      const read = decodeAny(bytes)
+      expect(foreign(read, bytes), name).toEqual(foreign(value, bytes))
+    }
+  })
+
+  it('reads the header of a frame', () => {
+    const [message] = encodeFrame({
+      type: 'response',
+      id: 1,
+      header: { message: { sum: 3 } },
+      parts: [Uint8Array.of(7)],
+    })
+    if (!message) throw new Error('expected a message')
+    const headerBytes = new DataView(message.buffer).getUint32(8, true)
+    expect(decodeAny(message.subarray(12, 12 + headerBytes))).toEqual({ message: { sum: 3 }, parts: [1] })
+  })
+
+  it('writes what is read here, tensors too: pad is no duty, only a favour', () => {
+    const data = new Uint8Array(Float32Array.of(1, -2).buffer)
+    const message = encodeAny({ x: { $tensor: 'float32', shape: [2], data } })
+    const { x } = decode(message) as { x: Tensor<'float32'> }
+    expect(x).toBeInstanceOf(Tensor)
+    expect([...x.data]).toEqual([1, -2])
+    const reordered = encodeAny({ data, shape: [1, 2], $tensor: 'float32', pad: new Uint8Array(3) })
+    expect([...(decode(reordered) as Tensor<'float32'>).data]).toEqual([1, -2])
+  })
+
+  it('writes what is refused here where it says what msgpack cannot be trusted with', () => {
+    for (const value of [new Date(0), new ExtData(5, Uint8Array.of(1)), { a: new Date(0) }]) {
+      expect(() => decode(encodeAny(value))).toThrow(RpcError)
+    }
+    expect(() => decode(encodeAny(2n ** 63n, { useBigInt64: true }))).toThrow(/integers must lie within/)
+  })
+
+  it('agrees with us on random values, both ways', () => {
+    const random = seededRandom(6)
+    for (let i = 0; i < 800; i++) {
+      const value = randomValue(random, 0)
+      expect(decodeAny(encode(value))).toEqual(value)
+      expect(decode(encodeAny(value))).toEqual(value)
+      expect(encode(value)).toEqual(encodeAny(value))
+    }
+  })
+
+  it('accepts whatever the scan accepts of random bytes, and never reads past it', () => {
+    const random = seededRandom(7)
+    let accepted = 0
+    for (let i = 0; i < 30_000; i++) {
+      const bytes = Uint8Array.from({ length: 1 + Math.floor(random() * 12) }, () => Math.floor(random() * 256))
+      let value: unknown
+      try {
+        value = decode(bytes)
+      } catch (thrown) {
+        expect(thrown).toBeInstanceOf(RpcError)
+        expect((thrown as RpcError).code).toBe('invalid_argument')
+        continue
+      }
+      accepted++
+      expect(value).toEqual(decodeAny(bytes))
+    }
+    expect(accepted).toBeGreaterThan(1000)
+  })
+})
+
+/** Values as a stranger sees them: tensors as their maps. */
+function foreign(value: unknown, message: Uint8Array): unknown {
+  if (value instanceof Tensor) return { $tensor: value.dtype, shape: [...value.shape], data: [...value.bytes] }
+  if (value instanceof Uint8Array) return { bytes: [...value] }
+  if (Array.isArray(value)) return value.map((entry) => foreign(entry, message))
+  if (typeof value !== 'object' || value === null) return value
+  if ('$tensor' in value) {
+    const { $tensor, shape, pad, data, ...more } = value as Record<string, unknown>
+    if (!(data instanceof Uint8Array) || !(pad instanceof Uint8Array)) throw new Error('expected binary data and pad')
+    expect(more).toEqual({})
+    expect((data.byteOffset - message.byteOffset) % 8).toBe(0)
+    expect(pad.byteLength).toBeLessThan(8)
+    return { $tensor, shape, data: [...data] }
+  }
+  const entries = Object.entries(value).filter(([, entry]) => entry !== undefined)
+  return Object.fromEntries(entries.map(([key, entry]) => [key, foreign(entry, message)]))
+}
+
+function randomValue(random: () => number, depth: number): unknown {
+  const kind = Math.floor(random() * (depth > 4 ? 7 : 9))
+  const integer = () => Math.floor((random() - 0.5) * 2 ** Math.floor(random() * 54))
+  const text = () =>
+    String.fromCodePoint(...Array.from({ length: random() * 40 }, () => 1 + Math.floor(random() * 0xd7fe)))
+  switch (kind) {
+    case 0:
+      return null
+    case 1:
+      return random() < 0.5
+    case 2:
+      // No negative zero: msgpack writes it as the integer 0.
+      return integer() + 0
+    case 3:
+      return random() * 10 ** Math.floor(random() * 30) + 0.5
+    case 4:
+      return text()
+    case 5:
+      return Uint8Array.from({ length: random() * 300 }, () => random() * 256)
+    case 6:
+      return [NaN, Infinity, -Infinity, 2 ** 53, ''][Math.floor(random() * 5)]
+    case 7:
+      return Array.from({ length: random() * 20 }, () => randomValue(random, depth + 1))
+    default:
+      return Object.fromEntries(
+        Array.from({ length: random() * 20 }, (_, i) => [`${i}${text()}`, randomValue(random, depth + 1)]),
+      )
+  }
+}
