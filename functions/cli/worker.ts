@@ -4,7 +4,6 @@ import process from 'node:process'
 import { jsonLog, type Log, silentLog } from '../../shared/base/log.ts'
 import { type DeviceWish, isDeviceWish } from '../../shared/engine/detect.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
-import { findAdapter, joinWithChromium, launchChromium } from '../worker/chromium_worker.ts'
 import { findChromium } from '../worker/find_chromium.ts'
 import { startHostWorker } from '../worker/host_worker.ts'
 import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, type GatewayAccess, gatewayAccess, parse } from './command.ts'
@@ -62,6 +61,7 @@ async function runInChromium(options: Options, wish: DeviceWish): Promise<void> 
       'Cannot start the worker: WebGPU requires Chromium on PATH or in CHROMIUM_PATH, got none (apt-get install chromium)',
     )
   }
+  const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
   const { access: { url, key }, name, log } = options
   const browser = await launchChromium(path)
   try {
@@ -90,6 +90,7 @@ async function runInChromium(options: Options, wish: DeviceWish): Promise<void> 
 }
 
 async function runInNode({ access, name, log }: Options, because: string): Promise<void> {
+  let stopped = ''
   const started = await startHostWorker({
     gateway: access.url,
     headers: access.headers,
@@ -100,12 +101,16 @@ async function runInNode({ access, name, log }: Options, because: string): Promi
     onState(state) {
       if (state.phase === 'serving') say(`worker ${name}: serving ${access.url} as ${state.worker}`)
       if (state.phase === 'waiting') say(`worker ${name}: ${state.reason}; trying again`)
+      if (state.phase === 'stopped') stopped = state.reason
     },
   })
   say(`worker ${name}: WebAssembly in Node, because ${because}`)
-  onStopSignal(() => started.stop())
+  let asked = false
+  onStopSignal(() => (asked = true, started.stop()))
   await started.agent.done
+  if (asked) return
   await started.engine.close()
+  throw new RpcError('failed_precondition', stopped)
 }
 
 function findOrUndefined(): string | undefined {

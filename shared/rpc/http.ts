@@ -187,11 +187,17 @@ export async function readHttpError(response: Response): Promise<RpcError> {
     const details = readConnectDetails(json.details)
     return RpcError.fromJson({ ...json, details, code: isErrorCode(json.code) ? json.code : code }, options)
   }
+  // A problem (RFC 9457), as management routes answer: its title is the code.
+  if (json && isErrorCode(json.title) && typeof json.detail === 'string') {
+    return new RpcError(json.title, json.detail, options)
+  }
   const reason = `Cannot finish the call: the server answered ${response.status} ${response.statusText}`.trim()
   return new RpcError(code, reason, options)
 }
 
-async function readErrorJson(response: Response): Promise<{ code?: unknown; details?: unknown } | undefined> {
+type ErrorBody = Partial<Record<'code' | 'details' | 'title' | 'detail', unknown>>
+
+async function readErrorJson(response: Response): Promise<ErrorBody | undefined> {
   try {
     const body = await readBounded(response, LIMITS.maxControlBytes)
     const json: unknown = JSON.parse(decodeUtf8(body ?? EMPTY))

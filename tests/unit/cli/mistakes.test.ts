@@ -1,0 +1,136 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { lineOf, runCommandLine } from '../../../functions/cli/commands.ts'
+import type { GatewayUnderTest } from '../../conformance/gateway_suite.ts'
+import { startInProcess } from '../../conformance/start_node_gateway.ts'
+import { fixedModel } from '../../fixtures/models.ts'
+import { runCli, startCli, temporaryFolder } from '../../fixtures/process.ts'
+
+/** Where nothing listens. */
+const NOBODY = 'http://127.0.0.1:1'
+
+describe('a mistake is answered in one line', () => {
+  let gateway: GatewayUnderTest
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>
+  beforeAll(async () => {
+    folder = await temporaryFolder()
+    gateway = await startInProcess([])
+    await fetch(`${gateway.url}/models/fixed/versions/1`, { method: 'PUT', body: fixedModel() })
+    await writeFile(join(folder.path, 'wrong.json'), '[["one", 2, 3], [4, 5, 6]]')
+    await writeFile(join(folder.path, 'wrong.png'), 'not a picture')
+    await writeFile(join(folder.path, 'wrong.onnx'), '{}')
+  })
+  afterAll(async () => {
+    await gateway.close()
+    await folder[Symbol.asyncDispose]()
+  })
+
+  /** The line that the process would end with. Here without a process: there are many mistakes to make. */
+  const lineFor = async (line: string): Promise<string> => {
+    const args = line.replace('GATEWAY', gateway.url).replace('FOLDER', folder.path).split(' ')
+    return await runCommandLine(args).then(() => 'none', (thrown) => lineOf(thrown, args))
+  }
+
+  const MISTAKES: readonly [line: string, message: RegExp][] = [
+    ['nothing', /"nothing": the command must be one of start, /],
+    ['constructor', /"constructor": the command must be one of/],
+    ['--nothing', /"--nothing": the command must be one of/],
+    ['start --nothing', /Unknown option '--nothing'/],
+    ['start 8080', /Unexpected argument '8080'/],
+    ['start --port', /'--port <value>' argument missing/],
+    ['start --port http', /--port: a whole number from 0 to 65535 is required, got "http"/],
+    ['start --port 65536', /--port: a whole number/],
+    ['start --workers -1', /'--workers' argument is ambiguous/],
+    ['start --workers=-1', /--workers: a whole number from 0 to 64 is required, got "-1"/],
+    ['start --data-dir /dev/null', /Cannot run "start": ENOTDIR/],
+    ['start --port 0 --data-dir FOLDER --host 0.0.0.0', /other than loopback requires an API key, got none/],
+    ['start --port 0 --data-dir FOLDER --host ::', /other than loopback requires an API key, got none/],
+    ['start --port 0 --data-dir FOLDER --host 192.0.2.1', /other than loopback requires an API key, got none/],
+    ['worker here', /Unexpected argument 'here'/],
+    ['worker --device tpu', /--device must be auto, webgpu or wasm, got "tpu"/],
+    ['worker --gateway nowhere', /--gateway must be an http\(s\) URL, got "nowhere"/],
+    ['models pull', /"models pull": .*\bpush\b.* is required, got "pull"/],
+    ['models push', /a FILE\.onnx is required, got none/],
+    ['models push FOLDER/wrong.onnx', /--name is required, got none/],
+    ['models push FOLDER/wrong.onnx more --name a', /Unexpected argument 'more'/],
+    ['models push FOLDER/nothing.onnx --name a', /nothing\.onnx: an ONNX file is required, got no such file/],
+    ['models push FOLDER --name a', /an ONNX file is required, got a folder/],
+    ['models push FOLDER/wrong.onnx --name a --gateway GATEWAY', /expected an ONNX file .*got JSON/],
+    ['models push FOLDER/wrong.onnx --name ../a --gateway GATEWAY', /its name must be/],
+    ['call', /a MODEL or SERVICE\/METHOD is required, got none/],
+    ['call fixed --timeout 0', /--timeout: a whole number from 1/],
+    ['call nothing --gateway GATEWAY', /"nothing": the model must be one of fixed, got "nothing"/],
+    ['call fixed --gateway GATEWAY', /inputs must be "x", got none/],
+    ['call fixed x --gateway GATEWAY', /inputs must be given as NAME=VALUE with names x, got "x"/],
+    ['call fixed y=[1] --gateway GATEWAY', /with names x, got "y=\[1\]"/],
+    ['call fixed x=one --gateway GATEWAY', /input "x": JSON is required .*got one/],
+    ['call fixed x=[[1,2]] --gateway GATEWAY', /input "x" must have shape \[2, 3\], got \[1, 2\]/],
+    ['call fixed x=@FOLDER/no.json --gateway GATEWAY', /input "x": a file is required, got no such file .*no\.json/],
+    ['call fixed x=@FOLDER/wrong.json --gateway GATEWAY', /input "x": element 0 must be .*"one"/],
+    ['call fixed x=@FOLDER/wrong.png --gateway GATEWAY', /Cannot read .*PNG/i],
+    ['call fixed x=[[1,2,3],[4,5,6]] --gateway GATEWAY', /no worker is connected/],
+    ['call demo.Nothing/sayHello --gateway GATEWAY', /demo\.Nothing: no instance of it is registered/],
+    ['keys create', /--scope must be one of call, worker, service, admin, got none/],
+    ['keys create --scope root', /--scope must be one of .*got root/],
+    ['keys remove --data-dir FOLDER', /an id .* is required, got none/],
+    ['keys remove 123 --data-dir FOLDER', /an id .* is required, got 123/],
+    ['keys burn', /create, list or remove is required, got "burn"/],
+  ]
+  it.for(MISTAKES)('shoal %s', async ([line, message]) => {
+    const words = await lineFor(line)
+    expect(words).toMatch(/^shoal: [^\n]*$/)
+    expect(words).toMatch(message)
+  })
+
+  it.for([
+    'models list',
+    'models push FOLDER/wrong.onnx --name a',
+    'call fixed x=[1]',
+    'call demo.Hello/sayHello',
+    'worker --device webgpu',
+  ])('shoal %s without a gateway', async (line) => {
+    expect(await lineFor(`${line} --gateway ${NOBODY}`)).toMatch(
+      /^shoal: Cannot reach the gateway: http:\/\/127\.0\.0\.1:1 does not answer[^\n]*$/,
+    )
+  })
+
+  it('by the process too, which exits with 1 and prints no stack', async () => {
+    const { port } = new URL(gateway.url)
+    const data = ['--data-dir', folder.path]
+    const cases: [string[], RegExp, Record<string, string>?][] = [
+      [['nothing'], /must be one of start/],
+      [
+        ['start', '--port', port, ...data],
+        new RegExp(`Cannot listen on 127\\.0\\.0\\.1:${port}: the port must be free`),
+      ],
+      [['start', '--port', '0', '--host', '0.0.0.0', ...data], /Cannot listen on 0\.0\.0\.0: .*requires an API key/],
+      [['start', '--port', '0', ...data], /keys/, { SHOAL_KEYS: 'secret' }],
+      [['call', 'fixed', '--gateway', NOBODY], /does not answer/],
+    ]
+    await Promise.all(cases.map(async ([args, message, env]) => {
+      const { code, stdout, stderr } = await runCli(args, { env })
+      expect([args, code, stdout, stderr]).toEqual([args, 1, '', expect.stringMatching(/^shoal: [^\n]*\n$/)])
+      expect(stderr).toMatch(message)
+    }))
+  })
+
+  it('by a worker whose key is refused', async () => {
+    const key = { id: '0'.repeat(12), sha256: '0'.repeat(64), scopes: ['admin'], createdAt: '' } as const
+    const keyed = await startInProcess([key])
+    try {
+      const { code, stderr } = await runCli(['worker', '--device', 'wasm', '--gateway', keyed.url])
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/^shoal: [^\n]*valid API key is required[^\n]*\n$/)])
+    } finally {
+      await keyed.close()
+    }
+  })
+})
+
+it('a worker waits for a gateway that is not there yet, and says so', async () => {
+  const worker = startCli(['worker', '--device', 'wasm', '--name', 'early', '--gateway', NOBODY])
+  await worker.wrote(/^worker early: Cannot enrol: http:\/\/127\.0\.0\.1:1 does not answer; trying again$/m)
+  worker.signal('SIGINT')
+  const { code, stderr } = await worker.ended
+  expect([code, stderr]).toEqual([0, ''])
+})
