@@ -158,7 +158,8 @@ export class Pool {
   #waitMs(call: PoolCall): number | undefined {
     let runs = 0
     for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority)
-    return this.#drain.estimateMs(runs)
+    // Calls that came together are dispatched together, onto what is idle now.
+    return this.#drain.estimateMs(Math.max(0, runs - this.#seats.idle))
   }
 
   #queueOf(model: ModelRef): CallQueue {

@@ -119,6 +119,11 @@ export class SeatBook {
     return this.#seats.size
   }
 
+  /** Seats with nothing to do. */
+  get idle(): number {
+    return this.#idle.size
+  }
+
   get(id: string): Seat | undefined {
     return this.#seats.get(id)
   }

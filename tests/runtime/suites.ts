@@ -4,6 +4,14 @@ import { poolDispatchSuite } from '../unit/pool/dispatch_suite.ts'
 import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
+import { announcerSuite } from '../unit/registry/announcer_suite.ts'
+import { tableSuite } from '../unit/registry/table_suite.ts'
+import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
+import { hubSuite } from '../unit/relay/hub_suite.ts'
+import { loadSuite } from '../unit/routing/load_suite.ts'
+import { pickerSuite } from '../unit/routing/picker_suite.ts'
+import { retryBudgetSuite } from '../unit/routing/retry_budget_suite.ts'
+import { routerSuite } from '../unit/routing/router_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
 import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
 import { httpSuite } from '../unit/rpc/http_suite.ts'
@@ -20,6 +28,9 @@ import { jsonSuite } from '../unit/wire/json_suite.ts'
 import { payloadSuite } from '../unit/wire/payload_suite.ts'
 import { scanSuite } from '../unit/wire/scan_suite.ts'
 import { tensorSuite } from '../unit/wire/tensor_suite.ts'
+import { agentSuite } from '../unit/worker/agent_suite.ts'
+import { modelSourceSuite } from '../unit/worker/model_source_suite.ts'
+import { serveRunsSuite } from '../unit/worker/serve_runs_suite.ts'
 
 /** The suites that run on Node, Deno, workerd and Chromium alike. */
 export const suites: readonly Suite[] = [
@@ -44,4 +55,15 @@ export const suites: readonly Suite[] = [
   poolBatchSuite,
   poolLossSuite,
   poolOverflowSuite,
+  loadSuite,
+  pickerSuite,
+  retryBudgetSuite,
+  routerSuite,
+  tableSuite,
+  announcerSuite,
+  enrolTokenSuite,
+  hubSuite,
+  serveRunsSuite,
+  modelSourceSuite,
+  agentSuite,
 ]

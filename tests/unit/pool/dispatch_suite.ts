@@ -233,6 +233,30 @@ export const poolDispatchSuite: Suite = {
       }
     },
 
+    'calls that came together share a run, where dispatch waits for all that is here': async () => {
+      const tasks: (() => void)[] = []
+      const bench = new PoolBench(2, 1, (task) => tasks.push(task))
+      for (let i = 0; i < 5; i++) bench.submit(i)
+      assert.equal(bench.pool.queued, 5)
+      bench.submitted[3]?.abort()
+      assert.equal(tasks.length, 1, 'put off once')
+      tasks.pop()?.()
+      assert.deepEqual(bench.workers.map(({ values }) => values), [[[0, 1, 2, 4]], []])
+      bench.submit(5)
+      // Whatever else makes room in the meantime takes what is there; the late task finds nothing left.
+      bench.workers[0]?.open[0]?.answer()
+      await bench.settle()
+      assert.deepEqual(bench.workers.map(({ values }) => values), [[[5]], []])
+      tasks.pop()?.()
+      bench.submit(6)
+      for (const { id } of bench.workers) bench.pool.remove(id)
+      tasks.pop()?.()
+      await bench.settle()
+      assert.equal(bench.submitted[6]?.error?.code, 'unavailable')
+      await bench.answerAll()
+      await bench.close()
+    },
+
     'queues of models are gone when they are empty: 10,000 models leave nothing': onBench(1, async (bench) => {
       const [worker] = bench.workers
       for (let i = 0; i < 10_000; i++) {

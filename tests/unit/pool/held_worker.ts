@@ -132,12 +132,13 @@ export class PoolBench {
   readonly submitted: Submitted[] = []
   #elapsedMs = 0
 
-  constructor(workers = 0, seed = 1) {
+  /** @param soon as in PoolDeps */
+  constructor(workers = 0, seed = 1, soon?: (task: () => void) => void) {
     const clock: Clock = {
       now: () => this.clock.now() + this.#elapsedMs,
       after: (delayMs, task) => this.clock.after(delayMs, task),
     }
-    this.pool = new Pool({ clock, metrics: this.metrics, random: seededRandom(seed) })
+    this.pool = new Pool({ clock, metrics: this.metrics, random: seededRandom(seed), soon })
     for (let i = 0; i < workers; i++) this.join()
   }
 
@@ -168,7 +169,7 @@ export class PoolBench {
 
   /** Lets promises settle; no time goes by. A call's way through the pool is ten of them long. */
   async settle(): Promise<void> {
-    for (let i = 0; i < 40; i++) await undefined
+    for (let i = 0; i < 20; i++) await undefined
   }
 
   /** Answers all open runs until there are none. */

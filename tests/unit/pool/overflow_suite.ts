@@ -5,7 +5,7 @@ import { DrainMeter } from '../../../shared/pool/drain_meter.ts'
 import { FakeClock } from '../../../shared/base/clock.ts'
 import { Tensor } from '../../../shared/wire/tensor.ts'
 import type { Suite } from '../../suite.ts'
-import { onBench, type PoolBench } from './held_worker.ts'
+import { onBench, PoolBench } from './held_worker.ts'
 
 /** Answers a run each `everyMs`, `count` times. */
 async function drainSteadily(bench: PoolBench, everyMs: number, count: number): Promise<void> {
@@ -51,7 +51,7 @@ export const poolOverflowSuite: Suite = {
       assert.closeTo(early.error?.retryAfterMs ?? 0, DEFAULTS.retryAfterMs, DEFAULTS.retryAfterMs * spread)
 
       // Each pace lasts for longer than the meter remembers.
-      for (const [everyMs, runs] of [[20, 1_500], [5, 6_000]] as const) {
+      for (const [everyMs, runs] of [[20, 1_000], [5, 5_000]] as const) {
         for (let i = 0; i < runs; i++) {
           await drainSteadily(bench, everyMs, 1)
           if (bench.pool.queued < LIMITS.maxQueuedCalls) bench.submit(i, { batchable: false })
@@ -72,7 +72,7 @@ export const poolOverflowSuite: Suite = {
     'the drain rate counts runs, so joined calls are not told to wait one by one': onBench(1, async (bench) => {
       fill(bench, 2 + LIMITS.maxQueuedCalls, true)
       // Each run takes 256 calls; the queue is filled up again behind it.
-      for (let i = 0; i < 30; i++) {
+      for (let i = 0; i < 15; i++) {
         await drainSteadily(bench, 100, 1)
         fill(bench, LIMITS.maxQueuedCalls - bench.pool.queued, true)
       }
@@ -132,6 +132,21 @@ export const poolOverflowSuite: Suite = {
       assert.equal(other.error?.code, 'resource_exhausted')
       await bench.answerAll()
     }),
+
+    'calls that come together onto idle workers are not taken for a backlog': async () => {
+      const tasks: (() => void)[] = []
+      const bench = new PoolBench(1, 1, (task) => tasks.push(task))
+      fill(bench, 50)
+      tasks.pop()?.()
+      await drainSteadily(bench, 100, 30)
+      await bench.answerAll()
+      for (let i = 0; i < 9; i++) bench.join()
+      for (let i = 0; i < 10; i++) bench.submit(i, { batchable: false, timeoutMs: 500 })
+      tasks.pop()?.()
+      await bench.answerAll()
+      assert.isTrue(bench.submitted.every(({ result }) => result))
+      await bench.close()
+    },
 
     'when the backlog is gone, so is its memory of being slow': onBench(1, async (bench) => {
       fill(bench, 10)

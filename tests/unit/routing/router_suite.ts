@@ -1,5 +1,5 @@
 import { assert } from 'chai'
-import { FakeClock } from '../../../shared/base/clock.ts'
+import { sleep } from '../../../shared/base/clock.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { Metrics } from '../../../shared/base/metrics.ts'
 import { seededRandom } from '../../../shared/base/random.ts'
@@ -9,6 +9,7 @@ import type { LeasedInstance } from '../../../shared/stores/lease_store.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { Suite } from '../../suite.ts'
 import { instance, instances } from './instances.ts'
+import { VirtualTime } from '../virtual_time.ts'
 
 interface Attempt {
   id: string
@@ -18,7 +19,7 @@ interface Attempt {
 
 /** A router over instances that do what the test says. */
 class RouterBench {
-  readonly clock = new FakeClock()
+  readonly clock = new VirtualTime(1_000_000)
   readonly metrics = new Metrics()
   readonly attempts: Attempt[] = []
   readonly unreachable: string[] = []
@@ -185,7 +186,7 @@ export const routerSuite: Suite = {
     'time already spent counts, and each attempt is told what is left': async () => {
       const bench = new RouterBench(instances(3))
       bench.serve = async () => {
-        await bench.clock.advance(400)
+        await sleep(bench.clock, 400)
         throw gone({ retryAfterMs: 100 })
       }
       await bench.call({ timeoutMs: 1_050 })
@@ -220,7 +221,7 @@ export const routerSuite: Suite = {
     },
 
     'a table that does not answer holds no caller beyond its deadline': async () => {
-      const clock = new FakeClock()
+      const clock = new VirtualTime(1_000_000)
       const caller = new AbortController()
       const send = createRouter({
         instances: () => new Promise(() => {}),
@@ -326,7 +327,7 @@ export const routerSuite: Suite = {
       const slow = [instance('slow'), instance('quick'), instance('quick too')]
       const bench = new RouterBench([...slow, instance('x', { service: 'demo.Other' })])
       bench.serve = async (id) => {
-        await bench.clock.advance(id === 'slow' ? 1_000 : 1)
+        await sleep(bench.clock, id === 'slow' ? 1_000 : 1)
         return answer(id)
       }
       for (let i = 0; i < 30; i++) {
@@ -341,7 +342,7 @@ export const routerSuite: Suite = {
       const bench = new RouterBench(instances(5))
       bench.serve = async (id) => {
         if (id === 'i0') throw new RpcError('internal', 'Cannot')
-        await bench.clock.advance(20)
+        await sleep(bench.clock, 20)
         return answer(id)
       }
       let failed = 0
