@@ -22,6 +22,13 @@ export const DEFAULTS = {
   registerTimeoutMs: 5_000,
   /** How long past lives of a gone instance are remembered, so that a process woken late cannot pass for a new one. */
   lifeMemoryMs: 3_600_000,
+  /** Self-preservation: eviction freezes while fewer instances of a service than this part have renewed (Eureka's). */
+  leaseRenewalShare: 0.85,
+  /**
+   * For how many leases more a frozen eviction counts on an instance: 45 s for a relay, longer than a store takes to
+   * restart or to fail over. Then it is presumed dead, or two that crash out of three would freeze eviction for good.
+   */
+  leaseHoldFactor: 3,
   /** A leader's lease, which it renews every third of it: how long a crashed leader holds its successor up. */
   electionLeaseMs: 15_000,
   /**
@@ -90,6 +97,8 @@ export const DEFAULTS = {
   trainingLeaseDecay: 0.9,
   trainingMinLeaseMs: 2_000,
   trainingFirstLeaseMs: 120_000,
+  /** A worker that let a lease run out is left alone for that long and then longer, at most this: by then it was pinged. */
+  trainingOverdueRestCapMs: 30_000,
   /** Invalid gradients of the same shards, and failures that no other worker would escape, before a step gives up. */
   trainingMaxInvalid: 3,
   trainingMaxFailures: 5,
