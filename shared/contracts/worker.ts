@@ -3,18 +3,18 @@ import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import { sha256, tensors } from './fields.ts'
 
-/** What a worker serves on the socket it opened: runs of models. Several calls travel in one message; it joins and cuts them. */
+/**
+ * What a worker serves on the socket it opened: runs of models. The relay joins calls into a run by writing their data one
+ * after the other, and cuts the outputs by viewing them in parts: the worker sees one run, whatever it is made of.
+ */
 export const Worker = defineService({
   name: 'shoal.Worker',
   version: '1.0.0',
   methods: {
     run: unary({
-      input: z.object({
-        model: sha256,
-        calls: z.array(z.object({ inputs: tensors })).min(1).max(LIMITS.maxBatch),
-      }),
+      input: z.object({ model: sha256, inputs: tensors }),
       output: z.object({
-        calls: z.array(z.object({ outputs: tensors })),
+        outputs: tensors,
         /** Milliseconds: fetching and loading the model, waiting for the device, computing. */
         timings: z.object({ loadMs: z.number(), waitMs: z.number(), runMs: z.number() }),
       }),

@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { newId } from '../base/random.ts'
 import { type Hello, hello, type Welcome, Worker } from '../contracts/worker.ts'
+import { cutCalls, joinCalls } from '../pool/join.ts'
 import type { Pool, PoolWorker } from '../pool/pool.ts'
 import { clientOver } from '../rpc/client.ts'
 import { type ControlFrame, Peer } from '../rpc/peer.ts'
@@ -210,7 +211,11 @@ export class Session {
       id: worker.id,
       name: worker.name,
       device: worker.info.device,
-      run: (model, calls, signal) => client.run({ model: model.sha256, calls: [...calls] }, { signal }),
+      run: async (model, calls, signal) => {
+        const { inputs, rows } = joinCalls(calls)
+        const { outputs, timings } = await client.run({ model: model.sha256, inputs }, { signal })
+        return { calls: cutCalls(outputs, rows), timings }
+      },
     }
     this.#deps.pool.add(seat, models)
     this.#deps.onJoin(this)

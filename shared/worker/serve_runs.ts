@@ -4,7 +4,6 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
-import { cutCalls, joinCalls } from '../pool/join.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
@@ -20,7 +19,7 @@ export interface RunServer {
 }
 
 /**
- * A worker's work: loads the model if need be, joins the calls into one run, cuts its outputs apart again.
+ * A worker's work: loads the model if need be, and runs it.
  * @param services what the worker serves beside
  */
 export function serveRuns(
@@ -44,12 +43,11 @@ export function serveRuns(
 
   const server = createServer([
     implement(Worker, {
-      run: async ({ model, calls }, { signal }) => {
+      run: async ({ model, inputs }, { signal }) => {
         const startedAtMs = clock.now()
         const load = loads.of(model)
         await untilAborted(load, signal)
         let loadMs = clock.now() - startedAtMs
-        const { inputs, rows } = joinCalls(calls)
         let result: RunResult
         try {
           result = await run(model, inputs, signal)
@@ -62,8 +60,8 @@ export function serveRuns(
           loadMs += clock.now() - againAtMs
           result = await run(model, inputs, signal)
         }
-        checkSize(result.outputs, calls.length)
-        return { calls: cutCalls(result.outputs, rows), timings: { loadMs, ...result.timings } }
+        checkSize(result.outputs)
+        return { outputs: result.outputs, timings: { loadMs, ...result.timings } }
       },
     }),
     ...services,
@@ -133,13 +131,13 @@ class Turns {
 }
 
 /** An answer too long for a frame would cost the worker its socket, and with it every call there. */
-function checkSize(outputs: Record<string, Tensor>, calls: number): void {
-  let bytes = calls * Object.keys(outputs).length * 8
+function checkSize(outputs: Record<string, Tensor>): void {
+  let bytes = 0
   for (const name in outputs) bytes += alignUp(outputs[name]?.bytes.byteLength ?? 0, 8)
   if (bytes > LIMITS.maxMessageBytes) {
     throw new RpcError(
       'resource_exhausted',
-      `Cannot return the outputs of ${calls} joined calls: they may have ${LIMITS.maxMessageBytes} bytes, got ${bytes}`,
+      `Cannot return the outputs of a run: they may have ${LIMITS.maxMessageBytes} bytes, got ${bytes}`,
     )
   }
 }

@@ -3,14 +3,15 @@ import { type ControlFrame } from '../../shared/rpc/peer.ts'
 import { createServer, implement } from '../../shared/rpc/server.ts'
 import { type SocketPeer, socketPeer, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
 import type { Tensor } from '../../shared/wire/tensor.ts'
+import { eventually } from './expectations.ts'
 import { ask } from './gateway_http.ts'
 
 /** A run that the worker was given and has not answered yet. */
 export interface HeldRun {
-  calls: readonly { inputs: Record<string, Tensor> }[]
+  inputs: Record<string, Tensor>
   /** Aborts when the relay drops the run. */
   signal: AbortSignal
-  /** Answers each call with its input x as output y. */
+  /** Answers with its input x as output y. */
   release(): void
 }
 
@@ -51,19 +52,24 @@ export async function joinHeldWorker(url: string, greeting: Greeting = {}): Prom
   let wake = () => {}
   const serve = createServer([
     implement(Worker, {
-      run: ({ calls }, { signal }) =>
+      run: ({ inputs }, { signal }) =>
         new Promise((resolve) => {
           const release = () =>
             resolve({
-              calls: calls.map(({ inputs: { x } }) => ({ outputs: { ...(x && { y: x }) } })),
+              outputs: { ...(inputs.x && { y: inputs.x }) },
               timings: { loadMs: 0, waitMs: 0, runMs: 0 },
             })
-          waiting.push({ calls, signal, release })
+          waiting.push({ inputs, signal, release })
           wake()
         }),
     }),
   ])
   const { socket, welcome } = await greet(url, connect, { token, ...greeting }, { serve })
+  // A gateway that is not in the relay's process hears of it from the registry, a little later than the worker.
+  await eventually(async () => {
+    const { status, json } = await ask(url, 'GET', '/workers', { headers: greeting.headers })
+    return status !== 200 || json.workers.some(({ id }: { id: string }) => id === welcome.worker)
+  })
   return {
     id: welcome.worker,
     socket,

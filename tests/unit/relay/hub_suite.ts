@@ -303,7 +303,7 @@ export const hubSuite: Suite = {
       const call = bench.infer(1)
       await settle()
       for (let id = 1; id <= 50; id++) {
-        const header = { message: { calls: [], timings: { loadMs: 0, waitMs: 0, runMs: 0 } } }
+        const header = { message: { outputs: {}, timings: { loadMs: 0, waitMs: 0, runMs: 0 } } }
         for (const message of encodeFrame({ type: 'response', id, header, parts: [] })) after.session?.receive(message)
       }
       after.runs[0]?.answer()
@@ -377,7 +377,7 @@ export const hubSuite: Suite = {
       const end = await bench.join()
       const call = outcome(bench.infer(1))
       await settle()
-      const header = { message: { calls: 'none', timings: {} } }
+      const header = { message: { outputs: 'none', timings: {} } }
       for (const message of encodeFrame({ type: 'response', id: 1, header, parts: [] })) end.session?.receive(message)
       assert.equal(await call, 'internal')
       assert.equal(bench.hub.workers().length, 1)

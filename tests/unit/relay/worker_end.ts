@@ -17,7 +17,7 @@ type Inputs = Record<string, Tensor>
 
 /** A run that the relay asked this worker for. */
 export interface AskedRun {
-  calls: readonly { inputs: Inputs }[]
+  inputs: Inputs
   signal: AbortSignal
   answer(): void
   fail(error: RpcError): void
@@ -45,14 +45,14 @@ export class WorkerEnd {
       clock,
       serve: createServer([
         implement(Worker, {
-          run: ({ calls }, { signal }) =>
+          run: ({ inputs }, { signal }) =>
             new Promise((resolve, reject) => {
               const run: AskedRun = {
-                calls,
+                inputs,
                 signal,
                 answer: () =>
                   resolve({
-                    calls: calls.map(({ inputs }) => ({ outputs: inputs })),
+                    outputs: inputs,
                     timings: { loadMs: 1, waitMs: 2, runMs: 3 },
                   }),
                 fail: reject,

@@ -15,7 +15,7 @@ import { settle, VirtualTime } from '../virtual_time.ts'
 import { RowEngine } from './row_engine_held.ts'
 
 const MODEL = 'a'.repeat(64)
-const call = (value = 1, rows = 1) => ({ inputs: { x: Tensor.from('float32', [rows], new Array(rows).fill(value)) } })
+const ones = (rows = 1) => ({ x: Tensor.from('float32', [rows], new Array(rows).fill(1)) })
 
 /** A worker behind real frames, with a source of models that the test controls. */
 class ServeBench {
@@ -44,10 +44,10 @@ class ServeBench {
     })
   }
 
-  run(calls: { inputs: Record<string, Tensor> }[] = [call()], options: { signal?: AbortSignal; model?: string } = {}) {
+  run(inputs: Record<string, Tensor> = ones(), options: { signal?: AbortSignal; model?: string } = {}) {
     const transport = { send: this.relay.send, codec: 'tensors' as const, close() {} }
     const client = clientOver(Worker, { transport, clock: this.clock, timeoutMs: LIMITS.maxTimeoutMs })
-    return client.run({ model: options.model ?? MODEL, calls }, { signal: options.signal })
+    return client.run({ model: options.model ?? MODEL, inputs }, { signal: options.signal })
   }
 
   /** The code that a run ends with, or 'ok'. */
@@ -74,18 +74,13 @@ function onWorker(run: (bench: ServeBench) => Promise<void>): () => Promise<void
 export const serveRunsSuite: Suite = {
   name: 'worker: runs',
   cases: {
-    'joined calls come back exactly as each would alone, through real frames (seeded)': onWorker(async (bench) => {
+    'a run comes back exactly as the engine made it, through real frames (seeded)': onWorker(async (bench) => {
       const random = seededRandom(21)
       for (let round = 0; round < 20; round++) {
         const kind = randomKind(random)
-        const calls = Array.from({ length: 1 + Math.floor(random() * 5) }, () => {
-          return { inputs: randomInputs(kind, 1 + Math.floor(random() * 3), random) }
-        })
-        const reply = await bench.run(calls)
-        assert.deepEqual(
-          reply.calls.map(({ outputs }) => exactly(outputs)),
-          calls.map(({ inputs }) => exactly(runRowwise(inputs))),
-        )
+        const inputs = randomInputs(kind, 1 + Math.floor(random() * 5), random)
+        const { outputs } = await bench.run(inputs)
+        assert.deepEqual(exactly(outputs), exactly(runRowwise(inputs)))
       }
       assert.equal(bench.engine.loads.length, 1)
     }),
@@ -107,7 +102,7 @@ export const serveRunsSuite: Suite = {
       const slow = Promise.withResolvers<Uint8Array<ArrayBuffer>>()
       bench.fetch = (sha256) => sha256 === MODEL ? slow.promise : Promise.resolve(new Uint8Array(1))
       const waiting = bench.end()
-      assert.equal(await bench.end([call()], { model: 'b'.repeat(64) }), 'ok')
+      assert.equal(await bench.end(ones(), { model: 'b'.repeat(64) }), 'ok')
       slow.resolve(new Uint8Array(1))
       assert.equal(await waiting, 'ok')
     }),
@@ -129,7 +124,7 @@ export const serveRunsSuite: Suite = {
         const bytes = Promise.withResolvers<Uint8Array<ArrayBuffer>>()
         bench.fetch = () => bytes.promise
         const gone = new AbortController()
-        const end = bench.end([call()], { signal: gone.signal })
+        const end = bench.end(ones(), { signal: gone.signal })
         await settle()
         gone.abort()
         assert.equal(await end, 'canceled')
@@ -174,7 +169,7 @@ export const serveRunsSuite: Suite = {
       await bench.end()
       const gate = Promise.withResolvers<void>()
       bench.engine.gate = gate.promise
-      const replies = [1, 2, 3].map((value) => bench.run([call(value)]))
+      const replies = [1, 2, 3].map((value) => bench.run({ x: Tensor.from('float32', [1], [value]) }))
       await settle()
       await bench.clock.advance(70)
       assert.equal(bench.engine.running, 1)
@@ -190,9 +185,9 @@ export const serveRunsSuite: Suite = {
       const gate = Promise.withResolvers<void>()
       bench.engine.gate = gate.promise
       const gone = new AbortController()
-      const first = bench.end([call(1, 1)])
-      const cancelled = bench.end([call(2, 2)], { signal: gone.signal })
-      const last = bench.end([call(3, 3)])
+      const first = bench.end(ones(1))
+      const cancelled = bench.end(ones(2), { signal: gone.signal })
+      const last = bench.end(ones(3))
       await settle()
       gone.abort()
       assert.equal(await cancelled, 'canceled')
@@ -210,12 +205,6 @@ export const serveRunsSuite: Suite = {
       assert.equal(await bench.end(), 'ok')
     }),
 
-    'calls that do not go together are refused before they run': onWorker(async (bench) => {
-      const other = { inputs: { y: Tensor.from('float32', [1], [1]) } }
-      assert.equal(await bench.end([call(), other]), 'invalid_argument')
-      assert.equal(bench.engine.runs.length, 0)
-    }),
-
     'outputs that no frame can hold are refused here: they would cost the worker its socket': onWorker(
       async (bench) => {
         const large = new Uint8Array(LIMITS.maxMessageBytes / 2)
@@ -224,10 +213,9 @@ export const serveRunsSuite: Suite = {
           const y = new Tensor('uint8', [rows, large.length], new Uint8Array(rows * large.length))
           return Promise.resolve({ outputs: { y }, timings: { waitMs: 0, runMs: 1 } })
         }
-        assert.equal(await bench.end([call(), call(), call()]), 'resource_exhausted')
-        // Alone each fits, which is how the pool tries it next.
-        assert.equal(await bench.end([call()]), 'ok')
-        assert.equal(await bench.end([call(1, 3)]), 'resource_exhausted')
+        assert.equal(await bench.end(ones(3)), 'resource_exhausted')
+        // A part of it fits, which is how the pool tries it next.
+        assert.equal(await bench.end(ones(1)), 'ok')
       },
     ),
   },
