@@ -15,8 +15,8 @@ export interface OutgoingOptions {
   onAbandoned(id: number): void
   /** An answer came after its call had ended. */
   onLate(): void
-  /** Number of the first call. */
-  firstId: number
+  /** The number after which 1 comes again. */
+  lastId: number
 }
 
 interface Pending {
@@ -28,17 +28,14 @@ interface Pending {
   release: () => void
 }
 
-const LAST_ID = 0xffffffff
-
 /** The calls that one side of a socket has made and that have not ended. */
 export class OutgoingCalls {
   readonly #options: OutgoingOptions
   readonly #pending = new Map<number, Pending>()
-  #nextId: number
+  #nextId = 1
 
   constructor(options: OutgoingOptions) {
     this.#options = options
-    this.#nextId = options.firstId
   }
 
   get size(): number {
@@ -128,9 +125,13 @@ export class OutgoingCalls {
 
   #takeId(): number {
     let id = this.#nextId
-    while (this.#pending.has(id)) id = following(id)
-    this.#nextId = following(id)
+    while (this.#pending.has(id)) id = this.#following(id)
+    this.#nextId = this.#following(id)
     return id
+  }
+
+  #following(id: number): number {
+    return id === this.#options.lastId ? 1 : id + 1
   }
 
   #settle(id: number): Pending | undefined {
@@ -163,10 +164,6 @@ export class OutgoingCalls {
       this.#options.onGone(RpcError.from(cause))
     }
   }
-}
-
-function following(id: number): number {
-  return id === LAST_ID ? 1 : id + 1
 }
 
 function broken(reason: string): RpcError {

@@ -53,7 +53,6 @@ function encodeSkeleton(value: unknown): Uint8Array {
     if (skeleton.buffer.byteLength > MAX_KEPT_BYTES) encoder = newEncoder()
     return skeleton
   } catch (cause) {
-    slots.length = 0
     throw new RpcError('internal', `Cannot encode the message: ${(cause as Error).message}`, { cause })
   }
 }

@@ -68,8 +68,7 @@ function wire(to: () => Peer, log: ReceivedFrame[]): PeerOptions['write'] {
   const reader = new FrameReader()
   return (message) => {
     // As with a port, the message is gone for its sender.
-    const moved = message.slice()
-    message.fill(0xee)
+    const moved = new Uint8Array(message.buffer.transfer())
     const frame = reader.read(moved)
     if (frame) log.push(frame)
     setTimeout(() => to().receive(moved), 0)

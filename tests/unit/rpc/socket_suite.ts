@@ -1,7 +1,9 @@
 import { assert } from 'chai'
+import { concat } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { CLOSE_CODES, closeCodeOf, closeReason } from '../../../shared/rpc/close_code.ts'
 import { connectWebSocket, type SocketLike, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
+import { encode } from '../../../shared/wire/codec.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
 import { encodeFrame } from '../../../shared/wire/frame.ts'
 import type { Suite } from '../../suite.ts'
@@ -111,7 +113,12 @@ export const socketSuite: Suite = {
 
     'what breaks the protocol closes the socket with its code, and fails what it carried': async () => {
       const frame = encodeFrame({ type: 'cancel', id: 1, header: {}, parts: [] })[0] ?? new Uint8Array(0)
+      // Why it is refused quotes a key that is too long for a close frame.
+      const entry = encode({ ['é'.repeat(70)]: 1 }).subarray(1)
+      const header = concat([Uint8Array.of(0x82), entry, entry])
+      const twice = concat([frame.subarray(0, 8), Uint8Array.of(header.length % 256, header.length >> 8, 0, 0), header])
       const bad: [unknown, number][] = [
+        [twice.buffer, 4002],
         ['hello', 4003],
         [new Uint8Array(0).buffer, 4002],
         [Uint8Array.of(1, 2, 3).buffer, 4002],

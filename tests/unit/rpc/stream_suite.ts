@@ -85,6 +85,7 @@ export const streamSuite: Suite = {
       assert.isTrue(stopped())
       assert.isBelow(made(), 10_000)
       assert.equal(pair.requests.filter(({ type }) => type === 'cancel').length, 1)
+      assert.isFalse(pair.answers.some(({ type }) => type === 'end'), 'nobody waits for its end')
     },
 
     'a caller that aborts stops the producer and hears of it': async () => {
@@ -100,6 +101,7 @@ export const streamSuite: Suite = {
       assert.isTrue(stopped())
       assert.equal(listeners(), 0)
       assert.equal(pair.requests.filter(({ type }) => type === 'cancel').length, 1)
+      assert.isFalse(pair.answers.some(({ type }) => type === 'end'), 'nobody waits for its end')
     },
 
     'a deadline ends a stream there, and tells the reader': async () => {
