@@ -1,5 +1,6 @@
 import './require_node.ts'
 import { parseArgs } from 'node:util'
+import process from 'node:process'
 import { DEFAULTS } from '../shared/base/defaults.ts'
 import { onStopSignal } from '../functions/cli/stop_signal.ts'
 import { startLocalWorkers } from './local_workers.ts'
@@ -17,4 +18,13 @@ const workers = await startLocalWorkers({
   vars: { SHOAL_OPEN: '1', RELAYS: values.relays, SHOAL_LOG: 'warn' },
 })
 onStopSignal(() => workers.close())
+stopWithParent()
 console.log(`shoal ready ${workers.url}`)
+
+/** A signal to npm alone ends npm and its shell, which keeps it to itself: Redis and workerd would stay behind. */
+function stopWithParent(): void {
+  const parent = process.ppid
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(process.pid, 'SIGTERM')
+  }, 500).unref()
+}

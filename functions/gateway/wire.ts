@@ -45,6 +45,8 @@ export function wireGateway(platform: Platform): GatewayDeps {
       if (local.length === 0) throw thrown
       return []
     })
+    // A pool that comes into being must be found soon: callers are waiting for it.
+    if (listed.length === 0 && service === Pool.name) table.invalidate(service)
     const unlisted = local.filter(({ id }) => !listed.some((instance) => instance.id === id))
     return unlisted.length === 0 ? listed : [...listed, ...unlisted.map((instance) => ({ ...instance, ageMs: 0 }))]
   }

@@ -1,9 +1,10 @@
-import type { KeyRecord } from '../../shared/stores/keys.ts'
 import { type LocalWorkers, startLocalWorkers } from '../../infra/local_workers.ts'
+import type { KeyRecord } from '../../shared/stores/keys.ts'
 
 /**
  * Starts the gateway that is deployed to Cloudflare in workerd, with an empty store of its own. It needs keys if some are
  * given, and is open on loopback otherwise.
+ * @param vars more variables and secrets of the Worker
  */
 export function startWorkerdGateway(
   keys: readonly KeyRecord[] = [],
