@@ -25,13 +25,14 @@ const NEWS_MS = 1_000
 
 /**
  * A relay as a Durable Object. It sleeps while its sockets are quiet: the runtime answers their pings, and when a message,
- * a call or its alarm wakes it, the hub is built again from what the sockets keep. Asked only by the gateway, whose
- * requests are either a worker's upgrade or a call in one frame.
+ * a call or its alarm wakes it, the hub is built again from what the sockets keep. Asked only by the gateway: for a
+ * worker's socket, for its metrics, or with a call in one frame.
  */
 export class Relay extends DurableObject<RelayEnv> {
   readonly #hub: Hub
   readonly #lease: DurableLease
   readonly #log
+  readonly #metrics = new Metrics()
   readonly #sessions = new Map<RuntimeSocket, Session>()
 
   constructor(ctx: DurableObjectState, env: RelayEnv) {
@@ -45,7 +46,7 @@ export class Relay extends DurableObject<RelayEnv> {
       name,
       clock: wallClock,
       log,
-      metrics: new Metrics(),
+      metrics: this.#metrics,
       admit: (token) => admitOnce(token, name, { secret: secretOf(env), once, clock: wallClock }),
       onPopulated: (populated) => this.#onPopulated(populated),
     })
@@ -57,6 +58,7 @@ export class Relay extends DurableObject<RelayEnv> {
 
   async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade')?.toLowerCase() === 'websocket') return await this.#accept(request)
+    if (request.method === 'GET') return new Response(this.#metrics.render())
     return await answerFrames(request, this.#hub.send, { clock: wallClock, log: this.#log })
   }
 
