@@ -1,3 +1,5 @@
+import { DEFAULTS } from '../base/defaults.ts'
+
 /**
  * The port behind the registry: instances under leases, with a revision that changes with every visible change.
  * Implementations: sqlite_store.ts and redis_store.ts, under one conformance suite.
@@ -11,7 +13,29 @@
  * - A goodbye counts only from the current life; from any other it is ignored.
  * Past lives are remembered while the instance is live and for DEFAULTS.lifeMemoryMs after. A store that lost its data
  * has lost them too, which is why whoever is called or given a result checks the incarnation again.
+ *
+ * Suspects: beats come every third of a lease, give or take a fifth. An instance whose last beat is older than two thirds
+ * of its lease is suspect. It stays listed, its `ageMs` tells, and the revision rises when it becomes suspect and when it
+ * beats again, so that callers can prefer the others (shared/registry/health.ts).
+ *
+ * Self-preservation: when many fall silent at once, the store or the way to it is at fault rather than they (a store that
+ * was stopped, a clock that leapt, a network that drops). So, for each service, at every renewal and listing:
+ * - Counted are the instances that are not suspect, against those on the table. Renewals are short while that is less
+ *   than 85 %.
+ * - While renewals are short, and until they have not been for the length of one lease of the instance in question, its
+ *   lease does not end: it is held back, listed with its age.
+ * - One that has been held back for three leases is presumed dead, and no longer counted among those on the table. Hence
+ *   eviction thaws one lease after enough of the others beat again, and the death of any part of a service, or all of it,
+ *   shows after at most five leases.
+ * - A goodbye is never held back.
+ * So one crash among seven instances or more shows when its lease is over; in a smaller service it freezes eviction, and
+ * the instance stays listed, as a suspect, for up to four leases more.
  */
+
+/** How long after its last beat an instance becomes suspect. */
+export function suspectAfterMs(ttlMs: number): number {
+  return Math.floor(ttlMs * DEFAULTS.relaySuspectMs / DEFAULTS.relayLeaseMs)
+}
 
 /** How an instance is reached. `url`: plain HTTP. `relay`: a relay inside the deployment, by name. */
 export type Address = { kind: 'url'; url: string } | { kind: 'relay'; name: string }
@@ -27,7 +51,7 @@ export interface Instance {
   address: Address
   /** Marks one life of the instance; a call or result of an older life is refused. */
   incarnation: string
-  /** The lease: gone this long after its last beat. A whole number, at most LIMITS.maxLeaseMs. */
+  /** The lease: over this long after its last beat. A whole number, at most LIMITS.maxLeaseMs. */
   ttlMs: number
   /** Relative capacity, 1 by default. */
   weight: number
@@ -46,8 +70,13 @@ export interface LeasedInstance extends Instance {
  * nothing of the service. A store that lost its data therefore starts above what it had given out before, and a cached
  * reader cannot mistake the new table for its own. Compare revisions for equality only: after a failover to a store
  * with a slower clock they may be lower than before.
+ *
+ * `bornAtMs` is when the store first heard of the service, by its own clock; absent where it never has. Another value
+ * than before means that it has lost its data since: what is missing in its table may be alive.
  */
-export type Listing = { revision: number; instances: LeasedInstance[] } | { revision: number; unchanged: true }
+export type Listing =
+  | { revision: number; instances: LeasedInstance[]; bornAtMs?: number }
+  | { revision: number; unchanged: true }
 
 /** Every method throws RpcError `unavailable` when the store is out of reach or refuses. */
 export interface LeaseStore {
@@ -60,9 +89,9 @@ export interface LeaseStore {
   renew(instances: readonly Instance[]): Promise<Instance[]>
   /** Removes an instance at once and ends its life. A goodbye from an incarnation other than the current is ignored. */
   leave(service: string, id: string, incarnation: string): Promise<void>
-  /** The live instances of a service. Expired leases are dropped first (which raises the revision). */
+  /** The instances of a service. Leases that are over end first, unless they are held back (see above). */
   list(service: string, sinceRevision?: number): Promise<Listing>
-  /** Names of services that have live instances, sorted. */
+  /** Names of services that have instances whose lease lasts, sorted. */
   services(): Promise<string[]>
   /** Releases what the store itself opened; a connection passed to it stays its owner's to close. */
   close(): Promise<void>

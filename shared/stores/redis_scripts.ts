@@ -8,6 +8,7 @@
  *   revision   string       see Listing in lease_store.ts
  *   lives      hash         id → JSON array: the current incarnation ('' if it left), then those over, latest first
  *   forgets    sorted set   id of an instance that is gone → time its lives may be forgotten, ms
+ *   fresh, held, meta       see redis_preservation.ts
  *
  * All times are Redis's own: no other clock is ever compared with it. The keys are left to expire together, a day after
  * the last renewal, so that a service no one asks about leaves nothing behind; the revision must not go later than the
@@ -15,6 +16,7 @@
  */
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
+import { PRESERVE } from './redis_preservation.ts'
 
 export const NOW = `
 local time = redis.call('TIME')
@@ -26,22 +28,6 @@ const BUMP = `
 local function bump(revision)
   local nextRevision = math.max((tonumber(redis.call('GET', revision)) or 0) + 1, nowMs)
   redis.call('SET', revision, string.format('%.0f', nextRevision), 'KEEPTTL')
-end
-`
-
-/**
- * The only place where an unrenewed lease ends: self-preservation, which holds eviction back, is decided here. Lives are
- * remembered for a while yet, or a zombie woken later would pass for a new life.
- */
-const EVICT = `
-local function evict(instances, expiries, revision, forgets)
-  local expired = redis.call('ZRANGEBYSCORE', expiries, '-inf', nowMs)
-  for _, id in ipairs(expired) do
-    redis.call('ZREM', expiries, id)
-    redis.call('HDEL', instances, id)
-    redis.call('ZADD', forgets, nowMs + ${DEFAULTS.lifeMemoryMs}, id)
-  end
-  if #expired > 0 then bump(revision) end
 end
 `
 
@@ -69,17 +55,23 @@ end
 
 export const RENEW = `
 -- Registers or renews the leases of one service. A record that is new, or that the store had lost, is written whole.
--- KEYS  1 instances  2 expiries  3 revision  4 lives  5 forgets
+-- KEYS  1 instances  2 expiries  3 revision  4 lives  5 forgets  6 fresh  7 held  8 meta
 -- ARGV  for each instance: id, incarnation, ttlMs, record
 -- Returns the positions, from 0, of instances refused because their life is over.
-${NOW}${BUMP}${EVICT}${LIVES}
+${NOW}${BUMP}${PRESERVE}${LIVES}
+-- Starts a lease. Returns whether readers saw no lease here, or a suspect.
+local function start(id, ttlMs)
+  redis.call('ZREM', KEYS[7], id)
+  local added = redis.call('ZADD', KEYS[2], nowMs + ttlMs, id)
+  return added + redis.call('ZADD', KEYS[6], suspectAtMs(ttlMs), id) > 0
+end
+redis.call('HSETNX', KEYS[8], 'bornAtMs', string.format('%.0f', nowMs))
 local refused = {}
 local changed = false
 for i = 1, #ARGV, 4 do
   local id, incarnation, record = ARGV[i], ARGV[i + 1], ARGV[i + 3]
-  local endsAtMs = nowMs + ARGV[i + 2]
   if redis.call('HGET', KEYS[1], id) == record then
-    if redis.call('ZADD', KEYS[2], endsAtMs, id) == 1 then changed = true end
+    if start(id, ARGV[i + 2]) then changed = true end
   else
     local list = readLives(KEYS[4], id)
     if isOver(list, incarnation) then
@@ -88,13 +80,13 @@ for i = 1, #ARGV, 4 do
       if list[1] ~= incarnation then succeed(KEYS[4], id, list, incarnation) end
       redis.call('ZREM', KEYS[5], id)
       redis.call('HSET', KEYS[1], id, record)
-      redis.call('ZADD', KEYS[2], endsAtMs, id)
+      start(id, ARGV[i + 2])
       changed = true
     end
   end
 end
 if changed then bump(KEYS[3]) end
-evict(KEYS[1], KEYS[2], KEYS[3], KEYS[5])
+evict(KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', nowMs, 'LIMIT', 0, 100)) do
   redis.call('HDEL', KEYS[4], id)
   redis.call('ZREM', KEYS[5], id)
@@ -106,7 +98,7 @@ return refused
 export const LEAVE = `
 -- Ends the current life of an instance and removes it at once; from any other life it does nothing.
 -- An incarnation never met is remembered as over too: the beat that was to introduce it may still be on its way.
--- KEYS  1 instances  2 expiries  3 revision  4 lives  5 forgets
+-- KEYS  1 instances  2 expiries  3 revision  4 lives  5 forgets  6 fresh  7 held
 -- ARGV  1 id  2 incarnation
 -- Returns 1 if the instance was removed, else 0.
 ${NOW}${BUMP}${LIVES}
@@ -118,7 +110,7 @@ succeed(KEYS[4], id, list, '')
 redis.call('ZADD', KEYS[5], nowMs + ${DEFAULTS.lifeMemoryMs}, id)
 redis.call('PEXPIRE', KEYS[4], ${DEFAULTS.leaseKeyRetentionMs})
 redis.call('PEXPIRE', KEYS[5], ${DEFAULTS.leaseKeyRetentionMs})
-redis.call('ZREM', KEYS[2], id)
+for _, i in ipairs({ 2, 6, 7 }) do redis.call('ZREM', KEYS[i], id) end
 local removed = redis.call('HDEL', KEYS[1], id)
 if removed == 1 then bump(KEYS[3]) end
 return removed
@@ -126,16 +118,18 @@ return removed
 
 export const LIST = `
 -- Reads the table of a service, after dropping what has expired.
--- KEYS  1 instances  2 expiries  3 revision  4 forgets
+-- KEYS  1 instances  2 expiries  3 revision  4 forgets  5 fresh  6 held  7 meta
 -- ARGV  1 the revision the caller has, or ''
--- Returns {revision} if it is still that one, else {revision, nowMs, {id, record, …}, {id, end of lease in ms, …}}.
-${NOW}${BUMP}${EVICT}
-evict(KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+-- Returns {revision} if it is still that one, else
+-- {revision, nowMs, {id, record, …}, {id, end of lease in ms, …}, bornAtMs as text, or ''}.
+${NOW}${BUMP}${PRESERVE}
+evict(unpack(KEYS))
 -- A server short of memory may have evicted the revision alone: what it spoke of must not count as unchanged.
 if redis.call('EXISTS', KEYS[3]) == 0 and redis.call('EXISTS', KEYS[2]) == 1 then bump(KEYS[3]) end
 local revision = tonumber(redis.call('GET', KEYS[3])) or 0
 if tonumber(ARGV[1]) == revision then return { revision } end
-return { revision, nowMs, redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES') }
+local records, ends = redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+return { revision, nowMs, records, ends, redis.call('HGET', KEYS[7], 'bornAtMs') or '' }
 `
 
 export const COUNT = `

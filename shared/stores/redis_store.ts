@@ -34,7 +34,10 @@ class RedisLeases implements LeaseStore {
       const keys = this.#keys(service)
       return {
         script: RENEW,
-        keys: [keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets],
+        keys: [
+          ...[keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets],
+          ...[keys.fresh, keys.held, keys.meta],
+        ],
         args: rows.flatMap(({ instance, record }) => [
           instance.id,
           instance.incarnation,
@@ -56,7 +59,7 @@ class RedisLeases implements LeaseStore {
     const keys = this.#keys(service)
     await runScripts(this.#redis, [{
       script: LEAVE,
-      keys: [keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets],
+      keys: [keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets, keys.fresh, keys.held],
       args: [id, incarnation],
     }])
   }
@@ -65,7 +68,7 @@ class RedisLeases implements LeaseStore {
     const keys = this.#keys(service)
     const [reply] = await runScripts(this.#redis, [{
       script: LIST,
-      keys: [keys.instances, keys.expiries, keys.revision, keys.forgets],
+      keys: [keys.instances, keys.expiries, keys.revision, keys.forgets, keys.fresh, keys.held, keys.meta],
       args: [sinceRevision === undefined ? '' : String(sinceRevision)],
     }])
     return listingOf(reply)
@@ -93,6 +96,9 @@ class RedisLeases implements LeaseStore {
       revision: `${tagged}:revision`,
       lives: `${tagged}:lives`,
       forgets: `${tagged}:forgets`,
+      fresh: `${tagged}:fresh`,
+      held: `${tagged}:held`,
+      meta: `${tagged}:meta`,
     }
   }
 }
@@ -109,17 +115,20 @@ function refusedOf(rows: readonly LeaseRow[], reply: RedisReply | undefined): In
 
 function listingOf(reply: RedisReply | undefined): Listing {
   if (!isArray(reply)) throw unexpected('EVALSHA', reply)
-  const [revision, nowMs, records, ends] = reply
+  const [revision, nowMs, records, ends, bornAtMs] = reply
   if (typeof revision !== 'number') throw unexpected('EVALSHA', reply)
   if (reply.length === 1) return { revision, unchanged: true }
-  if (typeof nowMs !== 'number' || !isTexts(records) || !isTexts(ends)) throw unexpected('EVALSHA', reply)
+  if (typeof nowMs !== 'number' || !isTexts(records) || !isTexts(ends) || typeof bornAtMs !== 'string') {
+    throw unexpected('EVALSHA', reply)
+  }
   const recordById = new Map(pairs(records))
   const instances: LeasedInstance[] = []
   for (const [id, endsAtMs] of pairs(ends)) {
     const record = recordById.get(id)
     if (record !== undefined) instances.push(decodeRecord(record, Number(endsAtMs), nowMs))
   }
-  return { revision, instances: instances.sort(byId) }
+  instances.sort(byId)
+  return bornAtMs === '' ? { revision, instances } : { revision, instances, bornAtMs: Number(bornAtMs) }
 }
 
 function* pairs(flat: readonly string[]): Generator<[string, string]> {

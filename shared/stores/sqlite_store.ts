@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts'
 import { byId, checkName, decodeRecord, type LeaseRow, rowsByService } from './lease_record.ts'
 import type { Instance, LeaseStore, Listing } from './lease_store.ts'
 import { SqliteFile } from './sqlite_file.ts'
+import { Preservation, PRESERVATION_SCHEMA } from './sqlite_preservation.ts'
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS lease_instances (
@@ -18,6 +19,7 @@ const SCHEMA = `
     UNIQUE (service, id, incarnation)
   );
   CREATE INDEX IF NOT EXISTS lease_forgotten ON lease_lives (forget_at_ms) WHERE forget_at_ms IS NOT NULL;
+  ${PRESERVATION_SCHEMA}
 `
 
 /**
@@ -35,11 +37,13 @@ class SqliteLeases implements LeaseStore {
   readonly #file: SqliteFile
   readonly #nowMs: () => number
   readonly #sql: Statements
+  readonly #preservation: Preservation
 
   constructor(file: SqliteFile, nowMs: () => number) {
     this.#file = file
     this.#nowMs = nowMs
     this.#sql = prepare(file)
+    this.#preservation = new Preservation(file)
   }
 
   async renew(instances: readonly Instance[]): Promise<Instance[]> {
@@ -73,6 +77,7 @@ class SqliteLeases implements LeaseStore {
       // Remembered even if never met: the beat that was to introduce it may still be on its way.
       this.#sql.endLife.run(service, id, incarnation, nowMs + DEFAULTS.lifeMemoryMs)
       this.#sql.forgetLater.run(nowMs + DEFAULTS.lifeMemoryMs, service, id)
+      this.#preservation.remove(service, id)
       if (this.#sql.remove.run(service, id).changes > 0) this.#bump(service, nowMs)
     })
   }
@@ -80,15 +85,16 @@ class SqliteLeases implements LeaseStore {
   async list(service: string, sinceRevision?: number): Promise<Listing> {
     checkName('service', service)
     const nowMs = this.#nowMs()
-    // Most reads find nothing expired and need no writer's lock.
-    const { revision, rows } =
-      this.#file.read(() => this.#isCurrent(service, nowMs) && this.#read(service, sinceRevision)) ||
+    // Most reads find all instances beating and need no writer's lock.
+    const { revision, rows, bornAtMs } =
+      this.#file.read(() => this.#preservation.isSound(service, nowMs) && this.#read(service, sinceRevision)) ||
       this.#file.write(() => {
         this.#evict(service, nowMs)
         return this.#read(service, sinceRevision)
       })
     if (!rows) return { revision, unchanged: true }
-    return { revision, instances: rows.map((row) => decodeRecord(row.record, row.ends_at_ms, nowMs)).sort(byId) }
+    const instances = rows.map((row) => decodeRecord(row.record, row.ends_at_ms, nowMs)).sort(byId)
+    return { revision, instances, ...(bornAtMs !== undefined && { bornAtMs }) }
   }
 
   async services(): Promise<string[]> {
@@ -102,37 +108,45 @@ class SqliteLeases implements LeaseStore {
   #renewOne({ instance, record }: LeaseRow, nowMs: number): 'renewed' | 'changed' | 'refused' {
     const { service, id, incarnation, ttlMs } = instance
     const renewed = this.#sql.renewSame.run(nowMs + ttlMs, service, id, record).changes > 0
-    if (renewed) return 'renewed'
+    if (renewed) return this.#preservation.renewed(service, id, ttlMs, nowMs) ? 'changed' : 'renewed'
     if (this.#sql.isOver.get(service, id, incarnation)) return 'refused'
     this.#sql.endOthers.run(service, id, incarnation)
     this.#sql.beginLife.run(service, id, incarnation)
     this.#sql.keepLives.run(service, id)
     this.#sql.forgetLater.run(null, service, id)
     this.#sql.put.run(service, id, record, nowMs + ttlMs)
+    this.#preservation.renewed(service, id, ttlMs, nowMs)
     return 'changed'
   }
 
-  /** The only place where an unrenewed lease ends: self-preservation, which holds eviction back, is decided here. */
+  /** The only place where an unrenewed lease ends. */
   #evict(service: string, nowMs: number): void {
-    if (this.#isCurrent(service, nowMs)) return
-    this.#sql.forgetExpired.run(nowMs + DEFAULTS.lifeMemoryMs, service, service, nowMs)
-    this.#sql.removeExpired.run(service, nowMs)
-    this.#bump(service, nowMs)
-  }
-
-  #isCurrent(service: string, nowMs: number): boolean {
-    return this.#sql.anyExpired.get(service, nowMs) === undefined
+    if (this.#preservation.isSound(service, nowMs)) return
+    const { evict, newSuspects } = this.#preservation.judge(service, nowMs)
+    for (const id of evict) {
+      this.#sql.forgetLater.run(nowMs + DEFAULTS.lifeMemoryMs, service, id)
+      this.#sql.remove.run(service, id)
+      this.#preservation.remove(service, id)
+    }
+    if (evict.length > 0 || newSuspects) this.#bump(service, nowMs)
   }
 
   #bump(service: string, nowMs: number): void {
     this.#sql.bump.run(service, nowMs)
   }
 
-  #read(service: string, sinceRevision: number | undefined): { revision: number; rows?: TableRow[] } {
+  #read(service: string, sinceRevision: number | undefined): Reading {
     const revision = Number(this.#sql.revision.get(service)?.revision ?? 0)
     if (revision === sinceRevision) return { revision }
-    return { revision, rows: this.#sql.table.all(service) as unknown as TableRow[] }
+    const rows = this.#sql.table.all(service) as unknown as TableRow[]
+    return { revision, rows, bornAtMs: this.#preservation.bornAtMs(service) }
   }
+}
+
+interface Reading {
+  revision: number
+  rows?: TableRow[]
+  bornAtMs?: number
 }
 
 interface TableRow {
@@ -148,8 +162,6 @@ function prepare(file: SqliteFile) {
     put: file.prepare(`INSERT INTO lease_instances (service, id, record, ends_at_ms) VALUES (?, ?, ?, ?)
       ON CONFLICT DO UPDATE SET record = excluded.record, ends_at_ms = excluded.ends_at_ms`),
     remove: file.prepare('DELETE FROM lease_instances WHERE service = ? AND id = ?'),
-    removeExpired: file.prepare('DELETE FROM lease_instances WHERE service = ? AND ends_at_ms <= ?'),
-    anyExpired: file.prepare('SELECT 1 FROM lease_instances WHERE service = ? AND ends_at_ms <= ? LIMIT 1'),
     table: file.prepare('SELECT record, ends_at_ms FROM lease_instances WHERE service = ?'),
     services: file.prepare('SELECT DISTINCT service FROM lease_instances WHERE ends_at_ms > ?'),
 
@@ -168,8 +180,6 @@ function prepare(file: SqliteFile) {
       SELECT rowid FROM lease_lives WHERE service = ? AND id = ?
       ORDER BY rowid DESC LIMIT -1 OFFSET ${LIMITS.maxPastLives + 1})`),
     forgetLater: file.prepare('UPDATE lease_lives SET forget_at_ms = ? WHERE service = ? AND id = ?'),
-    forgetExpired: file.prepare(`UPDATE lease_lives SET forget_at_ms = ? WHERE service = ? AND id IN (
-      SELECT id FROM lease_instances WHERE service = ? AND ends_at_ms <= ?)`),
     forgetLives: file.prepare('DELETE FROM lease_lives WHERE forget_at_ms <= ?'),
   }
 }

@@ -57,7 +57,8 @@ export function registry(deps: GatewayDeps): Hono {
     if ('unchanged' in listing || listing.instances.length === 0) {
       throw new RpcError('not_found', `Cannot list ${service}: no instance of it is registered`)
     }
-    return context.json({ service, ...listing })
+    const { revision, instances } = listing
+    return context.json({ service, revision, instances })
   })
 
   app.onError((thrown) => toProblem(thrown))

@@ -1,3 +1,4 @@
+import { LIMITS } from '../../../shared/base/limits.ts'
 import type { Instance } from '../../../shared/stores/lease_store.ts'
 
 /** A registration for tests that care about little of it. */
@@ -15,3 +16,9 @@ export function instance(fields: Partial<Instance> = {}): Instance {
     ...fields,
   }
 }
+
+/** Enough others that beat: one instance that falls silent beside them is evicted, not held back. */
+export const PEERS: readonly Instance[] = Array.from(
+  { length: 9 },
+  (_, i) => instance({ id: `peer-${i}`, ttlMs: LIMITS.maxLeaseMs }),
+)

@@ -7,7 +7,7 @@ import { redisLeases } from '../../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../../shared/stores/tcp_redis.ts'
 import { eventually, realTime } from '../../conformance/expectations.ts'
 import { redisCommand } from '../../conformance/redis_command.ts'
-import { instance } from './instances.ts'
+import { instance, PEERS } from './instances.ts'
 
 let server: LocalRedis
 let redis: RedisCommands
@@ -80,7 +80,7 @@ describe('leases in Redis', () => {
     await store.leave('demo.Hello', 'b', 'first')
     await store.list('demo.Hello')
     const keys = await command('KEYS', '*')
-    expect(keys).toHaveLength(6)
+    expect(keys).toHaveLength(8)
     for (const name of keys as string[]) {
       const lifeMs = await command('PTTL', name)
       expect(lifeMs, name).toBeGreaterThan(DEFAULTS.lifeMemoryMs)
@@ -140,9 +140,11 @@ describe('leases in Redis', () => {
   it('drops expired leases when others are renewed: a service that no one reads stays bounded', async () => {
     await store.renew([instance({ id: 'gone', ttlMs: 1 })])
     await realTime(5)
-    await store.renew([instance({ id: 'a' })])
-    expect(await command('HKEYS', key('instances'))).toEqual(['a'])
-    expect(await command('ZRANGE', key('expiries'), '0', '-1')).toEqual(['a'])
+    await store.renew(PEERS)
+    expect(await command('HLEN', key('instances'))).toBe(PEERS.length)
+    expect(await command('HEXISTS', key('instances'), 'gone')).toBe(0)
+    for (const kind of ['expiries', 'fresh']) expect(await command('ZCARD', key(kind))).toBe(PEERS.length)
+    expect(await command('EXISTS', key('held'))).toBe(0)
   })
 
   it('drops names of services whose leases are all over', async () => {

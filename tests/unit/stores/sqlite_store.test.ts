@@ -11,11 +11,13 @@ import type { LeaseStore } from '../../../shared/stores/lease_store.ts'
 import { openSqliteLeases } from '../../../shared/stores/sqlite_store.ts'
 import { openSqliteOnce } from '../../../shared/stores/sqlite_once.ts'
 import { refusal } from '../../conformance/expectations.ts'
-import { instance } from './instances.ts'
+import { instance, PEERS } from './instances.ts'
 
+/** Of all but the peers. */
 async function idsAndAges(store: LeaseStore): Promise<[string, number][]> {
   const listing = await store.list('demo.Hello')
-  return 'instances' in listing ? listing.instances.map(({ id, ageMs }) => [id, ageMs]) : []
+  const rows = 'instances' in listing ? listing.instances.map(({ id, ageMs }): [string, number] => [id, ageMs]) : []
+  return rows.filter(([id]) => !id.startsWith('peer-'))
 }
 
 describe('leases in SQLite, by a clock that stands still', () => {
@@ -29,11 +31,12 @@ describe('leases in SQLite, by a clock that stands still', () => {
   afterEach(() => store.close())
 
   it('ends a lease exactly when its time is over', async () => {
-    await store.renew([instance({ ttlMs: 15_000 })])
+    await store.renew([...PEERS, instance({ ttlMs: 15_000 }), instance({ service: 'demo.Other', ttlMs: 15_000 })])
     await clock.advance(14_999)
     expect(await idsAndAges(store)).toEqual([['a', 14_999]])
+    expect(await store.services()).toEqual(['demo.Hello', 'demo.Other'])
     await clock.advance(1)
-    expect(await store.services()).toEqual([])
+    expect(await store.services()).toEqual(['demo.Hello'])
     expect(await idsAndAges(store)).toEqual([])
   })
 
@@ -64,7 +67,7 @@ describe('leases in SQLite, by a clock that stands still', () => {
   })
 
   it('forgets the lives of an instance that has been gone for long, and only then', async () => {
-    await store.renew([instance({ incarnation: 'first' })])
+    await store.renew([...PEERS, instance({ incarnation: 'first' })])
     await store.renew([instance({ incarnation: 'second', ttlMs: 10 })])
     const zombie = instance({ incarnation: 'first', ttlMs: 10 })
     await clock.advance(10)
@@ -77,7 +80,7 @@ describe('leases in SQLite, by a clock that stands still', () => {
   })
 
   it('keeps past lives in mind for as long as the instance lives, though it was gone for a while', async () => {
-    await store.renew([instance({ incarnation: 'first' })])
+    await store.renew([...PEERS, instance({ incarnation: 'first' })])
     await store.renew([instance({ incarnation: 'second', ttlMs: 10 })])
     await clock.advance(10)
     expect(await idsAndAges(store)).toEqual([])
@@ -129,10 +132,12 @@ describe('a SQLite file', () => {
     const store = openSqliteLeases(path, clock)
     await store.renew([instance({ id: 'gone', ttlMs: 10 })])
     await clock.advance(10)
-    await store.renew([instance({ id: 'a' })])
+    await store.renew(PEERS)
     await store.close()
     const file = new DatabaseSync(path)
-    expect(file.prepare('SELECT id FROM lease_instances').all().map((row) => row.id)).toEqual(['a'])
+    for (const table of ['lease_instances', 'lease_health']) {
+      expect(file.prepare(`SELECT id FROM ${table}`).all().map(({ id }) => id)).toEqual(PEERS.map(({ id }) => id))
+    }
     file.close()
   })
 
