@@ -1,4 +1,5 @@
 import { assert } from 'chai'
+import { toHex } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { seededRandom } from '../../../shared/base/random.ts'
 import { Peer } from '../../../shared/rpc/peer.ts'
@@ -9,6 +10,7 @@ import { decodePayload, encodePayload } from '../../../shared/wire/payload.ts'
 import { Tensor } from '../../../shared/wire/tensor.ts'
 import type { Suite } from '../../suite.ts'
 import { assertRefused } from '../models/refusal.ts'
+import { compact, FRAMES } from '../wire/golden.ts'
 import {
   assertIdle,
   countedSignal,
@@ -38,6 +40,23 @@ export const peerSuite: Suite = {
       const { signal: __, payload: ___, ...expected } = sent
       assert.deepEqual(fields, expected)
       assert.deepEqual(decodePayload(payload), { x: 1 })
+    },
+
+    'what is written is what the golden vectors say': () => {
+      for (const name of ['request', 'request with everything']) {
+        const vector = FRAMES.find((frame) => frame.name === name)
+        if (!vector) throw new Error('expected a vector')
+        const sent: string[] = []
+        const client = new Peer({ write: (message) => sent.push(toHex(message)) })
+        const { message: structure, ...fields } = vector.frame.header
+        const payload = { codec: 'tensors' as const, structure, parts: vector.frame.parts }
+        const change = { ...fields, payload } as Partial<RpcRequest>
+        void client.send(requestOf(0, change)).catch(() => {})
+        // All but the number, which is a peer's own.
+        const expected = compact(vector.hex[0] ?? '')
+        assert.equal(sent[0]?.replace(/^(.{8}).{8}/, '$1'), expected.replace(/^(.{8}).{8}/, '$1'), name)
+        client.close(new RpcError('canceled', 'done'))
+      }
     },
 
     'every codec passes, opaque bytes untouched': async () => {
