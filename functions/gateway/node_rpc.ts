@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
+import { ReadableStream as NodeStream } from 'node:stream/web'
 import { answerOfError, type HeadersLike, type HttpAnswer } from '../../shared/rpc/http.ts'
 import type { HttpRequest } from '../../shared/rpc/http_server.ts'
 import { admit, type Guard } from './guard.ts'
@@ -51,8 +51,8 @@ class NodeRequest implements HttpRequest {
   }
 
   /** For bodies of unknown length: read with a bound. */
-  get body(): ReadableStream<Uint8Array> | null {
-    return Readable.toWeb(this.#incoming) as ReadableStream<Uint8Array>
+  get body(): ReadableStream<Uint8Array> {
+    return NodeStream.from(partsOf(this.#incoming)) as ReadableStream<Uint8Array>
   }
 
   arrayBuffer(): Promise<ArrayBuffer> {
@@ -62,6 +62,15 @@ class NodeRequest implements HttpRequest {
       this.#incoming.once('end', () => resolve(joined(parts)))
       this.#incoming.once('error', reject)
     })
+  }
+}
+
+/** A reader that stops early throws the rest away: to destroy it would cut the connection before the answer is out. */
+async function* partsOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array> {
+  try {
+    yield* incoming.iterator({ destroyOnReturn: false })
+  } finally {
+    incoming.resume()
   }
 }
 

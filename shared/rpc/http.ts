@@ -79,15 +79,20 @@ export async function readHttpRequest(
 
 /**
  * Reads a request's body.
- * @throws RpcError `resource_exhausted` (413) as soon as it is seen to be too long, `unimplemented` (415) if compressed
+ * @throws RpcError `resource_exhausted` (413) as soon as it is seen to be too long, `unimplemented` (415) if compressed,
+ *   `canceled` if the caller goes before all of it has come
  */
 export async function readBody(request: HttpMessage, maxBytes: number): Promise<Bytes> {
   const encoding = request.headers.get('content-encoding')
   if (encoding && encoding !== 'identity') throw unsupported('content-encoding', 'identity', request.headers)
-  const body = await readBounded(request, maxBytes)
+  const declared = request.headers.get('content-length')
+  // A body that says so is left alone: to cancel it would cut the connection before the answer is out.
+  const body = Number(declared) > maxBytes ? undefined : await readBounded(request, maxBytes).catch((cause) => {
+    throw new RpcError('canceled', 'Cannot read the request: its body broke off', { cause })
+  })
   if (body) return body
-  const got = request.headers.get('content-length') ?? 'more'
-  const reason = `Cannot read the request: its body may have at most ${maxBytes} bytes, got ${got.slice(0, 20)}`
+  const got = declared?.slice(0, 20) ?? 'more'
+  const reason = `Cannot read the request: its body may have at most ${maxBytes} bytes, got ${got}`
   throw withStatus(413, new RpcError('resource_exhausted', reason))
 }
 

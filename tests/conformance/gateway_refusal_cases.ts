@@ -1,6 +1,10 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { LIMITS } from '../../shared/base/limits.ts'
+import { eventually } from './expectations.ts'
 import { ask, askRaw } from './gateway_http.ts'
+import { metricAt } from './gateway_metrics.ts'
 
 /** Requests that no client means well. Most are sent as raw text: `fetch` would mend them. */
 export function refusalCases(at: () => string): void {
@@ -15,6 +19,8 @@ export function refusalCases(at: () => string): void {
         const { status } = await askRaw(at(), [`GET ${path} HTTP/1.1`, `Host: ${host}`])
         expect([host, path, status]).toSatisfy(([, , status]) => status === 403 || status === 400)
       }
+      const call = ['POST /rpc/shoal.Inference/infer HTTP/1.1', 'Content-Type: application/json', 'Content-Length: 2']
+      expect([400, 403]).toContain((await askRaw(at(), [...call, `Host: ${host}`], '{}')).status)
     }
     for (const host of ['localhost', `LOCALHOST:${port}`, '127.0.0.1', `[::1]:${port}`]) {
       expect([host, (await askRaw(at(), ['GET /workers HTTP/1.1', `Host: ${host}`])).status]).toEqual([host, 200])
@@ -33,6 +39,9 @@ export function refusalCases(at: () => string): void {
       expect((await ask(at(), 'POST', '/registry/instances', { body, headers })).status).toBe(403)
       expect((await ask(at(), 'POST', '/workers/enrol', { headers })).status).toBe(403)
       expect((await ask(at(), 'POST', '/v2/models/x/infer', { body: '{"inputs":[]}', headers })).status).toBe(403)
+      expect((await ask(at(), 'POST', '/rpc/shoal.Inference/infer', { json: {}, headers: { origin } })).status).toBe(
+        403,
+      )
     }
     expect((await ask(at(), 'GET', '/registry/services/demo.Csrf')).status).toBe(404)
     expect((await ask(at(), 'POST', '/workers/enrol', { headers: { origin: at() } })).status).toBe(200)
@@ -46,6 +55,8 @@ export function refusalCases(at: () => string): void {
         expect(text).not.toContain('s3cret')
         expect(text).toMatch(/Authorization header/)
       }
+      const call = await ask(at(), 'POST', `/rpc/shoal.Inference/infer?${name}=s3cret`, { json: {} })
+      expect([name, call.status]).toEqual([name, 400])
     }
   })
 
@@ -75,6 +86,32 @@ export function refusalCases(at: () => string): void {
       ) {
         const head = [`POST ${path} HTTP/1.1`, `Content-Type: ${type}`, `Content-Length: ${limit + 1}`]
         expect([path, (await askRaw(at(), head)).status]).toEqual([path, 413])
+      }
+    })
+
+    it('are refused when very long, and the gateway lives on', async () => {
+      const headers = { 'content-type': 'application/msgpack' }
+      for (const body of [new Uint8Array(LIMITS.maxMessageBytes + 1), chunks(LIMITS.maxMessageBytes + 1)]) {
+        const { status, json } = await ask(at(), 'POST', '/rpc/shoal.Inference/infer', { body, headers })
+        expect([status, json.code]).toEqual([413, 'resource_exhausted'])
+        await alive()
+      }
+    })
+
+    it('that break off are their callers’ doing, not a failure of the gateway', async () => {
+      const counted = (code: string, face: string) =>
+        metricAt(at(), `rpc_server_call_duration_seconds_count{code="${code}",face="${face}"}`)
+      for (const [path, face] of [['/rpc/shoal.Inference/infer', 'rpc'], ['/v2/models/x/infer', 'v2']] as const) {
+        const [canceled, internal] = [await counted('canceled', face), await counted('internal', face)]
+        const { hostname, port, host } = new URL(at())
+        const socket = connect(Number(port), hostname)
+        const head = [`POST ${path} HTTP/1.1`, `Host: ${host}`, 'Content-Type: application/json', 'Content-Length: 9']
+        socket.write(`${head.join('\r\n')}\r\n\r\n{"a"`)
+        await once(socket, 'ready')
+        await alive()
+        socket.resetAndDestroy()
+        await eventually(async () => await counted('canceled', face) === canceled + 1)
+        expect(await counted('internal', face)).toBe(internal)
       }
     })
 
@@ -169,11 +206,13 @@ export function refusalCases(at: () => string): void {
 
 /** A body whose length nobody announces. */
 function chunks(length: number): ReadableStream<Uint8Array> {
+  let left = length
   return new ReadableStream({
-    start(controller) {
-      controller.enqueue(new Uint8Array(length - 1))
-      controller.enqueue(new Uint8Array(1))
-      controller.close()
+    pull(controller) {
+      const size = Math.min(left, 64 * 1024)
+      if (size === 0) return controller.close()
+      left -= size
+      controller.enqueue(new Uint8Array(size))
     },
   })
 }

@@ -109,11 +109,10 @@ export function registryCases(at: () => string): void {
     const { status, json } = await list('demo.Listed')
     expect(status).toBe(200)
     const { url, ...record } = echo.record
-    expect(json).toEqual({
-      service: 'demo.Listed',
-      revision: expect.any(Number),
-      instances: [{ ...record, group: 'default', address: { kind: 'url', url }, ageMs: expect.any(Number) }],
-    })
+    expect(json).toMatchObject({ service: 'demo.Listed', revision: expect.any(Number) })
+    expect(json.instances).toEqual([
+      { ...record, group: 'default', address: { kind: 'url', url }, ageMs: expect.any(Number) },
+    ])
     expect((await ask(at(), 'GET', '/registry/services')).json.services).toContain('demo.Listed')
 
     const { status: left, text } = await leave(echo.record)

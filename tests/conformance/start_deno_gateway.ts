@@ -5,7 +5,7 @@ import type { StartGateway } from './gateway_suite.ts'
 /** The gateway on Deno, in a process of its own, on a free port that it prints. */
 export const startOnDeno: StartGateway = async (keys) => {
   const folder = await temporaryFolder()
-  const args = ['run', '-A', '--no-lock', 'functions/gateway/deno.ts', '--port', '0', '--data-dir', folder.path]
+  const args = [...denoArguments(folder.path), '--port', '0']
   const running = startProcess(await denoPath(), args, {
     env: keys.length > 0 ? { SHOAL_KEYS: JSON.stringify(keys) } : {},
   })
@@ -22,7 +22,11 @@ export const startOnDeno: StartGateway = async (keys) => {
 }
 
 /** Deno itself: what npm puts on PATH is a script that starts it and hands no signals on. */
-async function denoPath(): Promise<string> {
+export async function denoPath(): Promise<string> {
   const { stdout } = await startProcess('deno', ['eval', '--print', 'Deno.execPath()']).ended
   return stdout.trim()
+}
+
+export function denoArguments(dataDir: string): string[] {
+  return ['run', '-A', '--no-lock', 'functions/gateway/deno.ts', '--data-dir', dataDir]
 }
