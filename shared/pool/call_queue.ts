@@ -1,8 +1,8 @@
 import { LIMITS } from '../base/limits.ts'
 import type { PoolCall, Priority } from './pool_call.ts'
 
-/** A frame's header also names the service, the method, the deadline and the trace. */
-const ENVELOPE_BYTES = 2048
+/** Bytes of calls joined into one run: padding to the next power of two may double them, and then they fill a frame's body. */
+const MAX_JOINED_BYTES = LIMITS.maxMessageBytes / 2
 
 /** Calls that wait for one model: first come first served within each of two priorities. */
 export class CallQueue {
@@ -56,8 +56,8 @@ export class CallQueue {
   }
 
   /**
-   * Takes the first call and those behind it that may share its run: LIMITS.maxBatch rows at most, and no more than one
-   * frame to the worker can hold. A first call that exceeds these by itself runs by itself.
+   * Takes the first call and those behind it that may share its run: LIMITS.maxBatch rows and MAX_JOINED_BYTES at most. A
+   * first call that exceeds these by itself runs by itself.
    */
   take(): PoolCall[] {
     const first = this.peek()
@@ -67,20 +67,15 @@ export class CallQueue {
       return [first]
     }
     const batch: PoolCall[] = []
-    const room = {
-      rows: LIMITS.maxBatch,
-      bytes: LIMITS.maxMessageBytes,
-      headerBytes: LIMITS.maxHeaderBytes - ENVELOPE_BYTES,
-    }
+    let [rows, bytes] = [LIMITS.maxBatch, MAX_JOINED_BYTES]
     for (const lane of [this.#lanes.high, this.#lanes.normal]) {
       lane.takeIf((call) => {
-        if (room.rows <= 0) return 'stop'
-        const fits = call.rows <= room.rows && call.bytes <= room.bytes && call.headerBytes <= room.headerBytes
+        if (rows <= 0) return 'stop'
+        const fits = call.rows <= rows && call.bytes <= bytes
         if (call !== first && !(fits && call.batchKey === first.batchKey)) return 'leave'
         batch.push(call)
-        room.rows -= call.rows
-        room.bytes -= call.bytes
-        room.headerBytes -= call.headerBytes
+        rows -= call.rows
+        bytes -= call.bytes
         return 'take'
       })
     }

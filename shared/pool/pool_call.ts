@@ -37,8 +37,6 @@ export class PoolCall {
   readonly rows: number
   /** Bytes of its tensors, each padded to a multiple of 8 as in a frame. */
   readonly bytes: number
-  /** The most that its names and shapes take in a frame's header. */
-  readonly headerBytes: number
   /** The run that it is part of; undefined while it waits. */
   run: Run | undefined
   /** True once it was given to a worker: it may have begun there. */
@@ -67,15 +65,11 @@ export class PoolCall {
     this.submittedAtMs = at.nowMs
     this.rows = rowsOf(request.inputs)
     let bytes = 0
-    let headerBytes = CALL_HEADER_BYTES
     for (const name in request.inputs) {
       const tensor = request.inputs[name]
-      if (!tensor) continue
-      bytes += alignUp(tensor.bytes.byteLength, 8)
-      headerBytes += TENSOR_HEADER_BYTES + 3 * name.length + 9 * tensor.shape.length
+      if (tensor) bytes += alignUp(tensor.bytes.byteLength, 8)
     }
     this.bytes = bytes
-    this.headerBytes = headerBytes
     this.#resolve = resolve
     this.#reject = reject
     this.#onAbort = () => {
@@ -110,10 +104,6 @@ export class PoolCall {
     this.#reject(error)
   }
 }
-
-/** In msgpack: {inputs: {…}}, and per tensor {$tensor, shape, part} with a name, up to 16 sizes and a part's length. */
-const CALL_HEADER_BYTES = 16
-const TENSOR_HEADER_BYTES = 64
 
 /** High before normal, then first come first served. */
 export function before(left: PoolCall, right: PoolCall): boolean {

@@ -6,7 +6,7 @@ import { abortError, untilAborted } from '../rpc/deadline.ts'
 import type { RpcRequest, RpcResponse, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
 import { type ErrorCode, RpcError } from '../wire/errors.ts'
-import { type CallEnd, LoadBook } from './load.ts'
+import { LoadBook } from './load.ts'
 import { Matcher, type Tiers } from './match.ts'
 import { p2c, type Picker } from './picker.ts'
 import { RetryBudget } from './retry_budget.ts'
@@ -54,11 +54,11 @@ export function createRouter(deps: RouterDeps): Send {
       try {
         // Each hop is told what is left, not what there was at first.
         const response = await send(attempt === 1 ? request : { ...request, timeoutMs: Math.max(1, remainingMs()) })
-        end('answered')
+        end(false)
         return withMetadata(response, { 'shoal-attempts': String(attempt) })
       } catch (thrown) {
         const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
-        end(blame(error.code))
+        end(FAULTS.has(error.code))
         if (error.code === 'unavailable') deps.onUnreachable(request.service)
         const waitMs = error.retryAfterMs ?? backOffMs(attempt)
         const again = attempt < DEFAULTS.maxAttempts && isRetryable(error, request) && waitMs < remainingMs() &&
@@ -125,6 +125,7 @@ function isRetryable(error: RpcError, request: RpcRequest): boolean {
   return error.neverSent || request.idempotent
 }
 
+/** Errors that speak against the instance. That a caller gave up, or asked for something impossible, does not. */
 const FAULTS: ReadonlySet<ErrorCode> = new Set([
   'unavailable',
   'internal',
@@ -132,12 +133,6 @@ const FAULTS: ReadonlySet<ErrorCode> = new Set([
   'data_loss',
   'resource_exhausted',
 ])
-const GIVEN_UP: ReadonlySet<ErrorCode> = new Set(['canceled', 'deadline_exceeded'])
-
-/** What an error says of the instance. That a caller asked for something impossible says nothing against it. */
-function blame(code: ErrorCode): CallEnd {
-  return FAULTS.has(code) ? 'failed' : GIVEN_UP.has(code) ? 'given up' : 'answered'
-}
 
 function withMetadata(response: RpcResponse, added: Record<string, string>): RpcResponse {
   return { ...response, metadata: { ...response.metadata, ...added } }

@@ -1,14 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 
-/** How a call ended, as far as its instance is to blame. */
-export type CallEnd =
-  | 'answered'
-  /** The instance failed: however fast that was, it must not look fast. */
-  | 'failed'
-  /** The caller gave up: all that is known is that an answer would have taken longer. */
-  | 'given up'
-
 interface Load {
   /** When each outstanding call began, the oldest first. */
   outstanding: Set<{ startedAtMs: number }>
@@ -60,8 +52,11 @@ export class LoadBook {
     return Math.max(decayedMs, waitedMs) * calls + size / capacity
   }
 
-  /** Marks a call as begun. The returned function marks its end, once. */
-  begin(id: string): (end: CallEnd) => void {
+  /**
+   * Marks a call as begun. The returned function marks its end, once: whether the instance failed it. That a caller gave
+   * up is no failure: the average then falls no further than it does by itself.
+   */
+  begin(id: string): (failed: boolean) => void {
     let load = this.#loads.get(id)
     if (!load) {
       load = { outstanding: new Set(), ewmaMs: undefined, updatedAtMs: this.#clock.now() }
@@ -69,8 +64,10 @@ export class LoadBook {
     }
     const call = { startedAtMs: this.#clock.now() }
     load.outstanding.add(call)
-    return (end) => {
-      if (load.outstanding.delete(call)) this.#observe(load, this.#clock.now() - call.startedAtMs, end)
+    return (failed) => {
+      if (!load.outstanding.delete(call)) return
+      const tookMs = this.#clock.now() - call.startedAtMs
+      this.#observe(load, failed ? Math.max(tookMs, FAILURE_MS) : tookMs)
     }
   }
 
@@ -79,12 +76,10 @@ export class LoadBook {
     for (const [id, load] of this.#loads) if (!ids.has(id) && load.outstanding.size === 0) this.#loads.delete(id)
   }
 
-  #observe(load: Load, tookMs: number, end: CallEnd): void {
+  #observe(load: Load, latencyMs: number): void {
     const nowMs = this.#clock.now()
     const weight = Math.exp(-(nowMs - load.updatedAtMs) / this.#decayMs)
     const known = load.ewmaMs ?? 0
-    const latencyMs = end === 'failed' ? Math.max(tookMs, FAILURE_MS) : tookMs
-    if (end === 'given up' && latencyMs <= known * weight) return
     load.ewmaMs = latencyMs > known ? latencyMs : known * weight + latencyMs * (1 - weight)
     load.updatedAtMs = nowMs
   }

@@ -15,6 +15,8 @@ export interface OutgoingOptions {
   onAbandoned(id: number): void
   /** An answer came after its call had ended. */
   onLate(): void
+  /** Number of the first call. */
+  firstId: number
   /** The number after which 1 comes again. */
   lastId: number
 }
@@ -32,10 +34,11 @@ interface Pending {
 export class OutgoingCalls {
   readonly #options: OutgoingOptions
   readonly #pending = new Map<number, Pending>()
-  #nextId = 1
+  #nextId: number
 
   constructor(options: OutgoingOptions) {
     this.#options = options
+    this.#nextId = options.firstId
   }
 
   get size(): number {

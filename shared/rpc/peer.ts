@@ -19,6 +19,8 @@ export interface PeerOptions {
   /** Counts requests that came under a number still in use. They are dropped. */
   onDuplicate?: () => void
   clock?: Clock
+  /** Number of the first call, 1 by default. On a socket that had another peer before, answers to that one may still come. */
+  firstId?: number
   /** The number after which 1 comes again: 2^32 − 1 unless a test wants to see it. */
   lastId?: number
 }
@@ -46,6 +48,7 @@ export class Peer {
         this.#reader.discard('chunk', id)
       },
       onLate: () => options.onLate?.(),
+      firstId: options.firstId ?? 1,
       lastId: options.lastId ?? 0xffffffff,
     })
     this.#incoming = new IncomingCalls({

@@ -1,7 +1,5 @@
-import { alignUp } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
-import { LIMITS } from '../base/limits.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
@@ -60,7 +58,6 @@ export function serveRuns(
           loadMs += clock.now() - againAtMs
           result = await run(model, inputs, signal)
         }
-        checkSize(result.outputs)
         return { outputs: result.outputs, timings: { loadMs, ...result.timings } }
       },
     }),
@@ -127,17 +124,5 @@ class Turns {
       // Whoever leaves early hands on the place of the one before.
       void before.then(resolve)
     }
-  }
-}
-
-/** An answer too long for a frame would cost the worker its socket, and with it every call there. */
-function checkSize(outputs: Record<string, Tensor>): void {
-  let bytes = 0
-  for (const name in outputs) bytes += alignUp(outputs[name]?.bytes.byteLength ?? 0, 8)
-  if (bytes > LIMITS.maxMessageBytes) {
-    throw new RpcError(
-      'resource_exhausted',
-      `Cannot return the outputs of a run: they may have ${LIMITS.maxMessageBytes} bytes, got ${bytes}`,
-    )
   }
 }

@@ -156,35 +156,34 @@ export const poolBatchSuite: Suite = {
       ])
     }),
 
-    'a joined run fits the frame that carries it': onBench(1, async (bench) => {
+    'a joined run fits the frame that carries it, its padding included': onBench(1, async (bench) => {
       const worker = occupy(bench)
-      const names = Array.from({ length: 40 }, (_, i) => `${i}-`.padEnd(LIMITS.maxNameLength, '鯨'))
-      const wide = Object.fromEntries(names.map((name) => [name, Tensor.from('uint8', [1, 1, 1, 1], [1])]))
-      for (let i = 0; i < 10; i++) bench.submit(i, { inputs: wide })
+      // 3 MiB each: five are 15 MiB, and with three of padding 24; six would be 18, and with two 24; nine 27, padded 48.
+      const large = { x: Tensor.from('float32', [1, 3 * 2 ** 18], new Float32Array(3 * 2 ** 18)) }
+      for (let i = 0; i < 10; i++) bench.submit(i, { inputs: large })
       await release(bench, worker)
       await bench.answerAll()
-      // Taken back from behind another run, four calls of 7 MiB meet four more in the queue.
-      const large = { x: Tensor.from('float32', [1, 7 * 2 ** 18], new Float32Array(7 * 2 ** 18)) }
-      occupy(bench)
-      for (let i = 0; i < 4; i++) bench.submit(i, { inputs: large })
-      worker.open[0]?.answer()
-      await bench.settle()
-      for (let i = 4; i < 8; i++) bench.submit(i, { inputs: large })
-      const fresh = bench.join()
-      await bench.settle()
-      assert.deepEqual(fresh.open.map(({ calls }) => calls.length), [4, 4])
-      await bench.answerAll()
-
-      const runs = [...worker.runs, ...fresh.runs]
-      assert.isTrue(runs.some(({ calls }) => calls.length > 1 && calls.length < 10 && calls[0]?.inputs.x === undefined))
+      const runs = worker.runs.slice(2)
+      assert.deepEqual(runs.map(({ calls }) => calls.length), [5, 5])
       for (const { calls, model } of runs) {
-        const payload = encodePayload({ model, calls: calls.map(({ inputs }) => ({ inputs })) }, 'tensors')
+        const payload = encodePayload({ model, inputs: joinCalls(calls).inputs }, 'tensors')
         if (payload.codec !== 'tensors') throw new Error('unexpected codec')
         const header = { service: 'shoal.Worker', method: 'run', message: payload.structure }
         const reader = new FrameReader()
         const frames = encodeFrame({ type: 'request', id: 1, header, parts: payload.parts }).map((m) => reader.read(m))
         assert.isDefined(frames.at(-1), `${calls.length} calls`)
       }
+    }),
+
+    'a call larger than what may be joined runs by itself': onBench(1, async (bench) => {
+      const worker = occupy(bench)
+      const huge = { x: Tensor.from('uint8', [1, LIMITS.maxMessageBytes], new Uint8Array(LIMITS.maxMessageBytes)) }
+      const small = { x: Tensor.from('uint8', [1, 8], new Uint8Array(8)) }
+      bench.submit(0, { inputs: huge, model: 2 })
+      for (let i = 1; i < 3; i++) bench.submit(i, { inputs: small })
+      await release(bench, worker)
+      await bench.answerAll()
+      assert.deepEqual(worker.runs.slice(2).map(({ calls }) => calls.length), [1, 2])
     }),
 
     'one bad call fails alone; its companions succeed, in runs that grow with the logarithm': onBench(

@@ -192,6 +192,7 @@ export const hubSuite: Suite = {
       end.session?.receive('ping')
       end.session?.end('again')
       end.session?.close(1000, 'again')
+      await settle()
       assert.equal(closed(), before)
       assert.isFalse(end.isClosed)
       assert.deepEqual(end.texts, [])

@@ -27,10 +27,10 @@ function serve(weights: readonly number[], perSecond: number, latencyMs: (i: num
   const pick = p2c(({ id }, capacity) => book.cost(id, capacity), random)
   const counts = weights.map(() => 0)
   const gaps = weights.map(() => ({ lastMs: 0, longestMs: 0 }))
-  let out: { endMs: number; end: (how: 'answered') => void }[] = []
+  let out: { endMs: number; end: (failed: boolean) => void }[] = []
   for (let call = 0; nowMs < seconds * 1000; call++) {
     const nextMs = call * 1000 / perSecond
-    for (const { end } of out.filter(({ endMs }) => endMs <= nextMs).sort((a, b) => a.endMs - b.endMs)) end('answered')
+    for (const { end } of out.filter(({ endMs }) => endMs <= nextMs).sort((a, b) => a.endMs - b.endMs)) end(false)
     out = out.filter(({ endMs }) => endMs > nextMs)
     nowMs = nextMs
     const i = among.indexOf(pick(among) ?? instance(''))
@@ -39,7 +39,7 @@ function serve(weights: readonly number[], perSecond: number, latencyMs: (i: num
     if (gap) Object.assign(gap, { longestMs: Math.max(gap.longestMs, nowMs - gap.lastMs), lastMs: nowMs })
     const end = book.begin(among[i]?.id ?? '')
     const endMs = nowMs + latencyMs(i)
-    out.push({ endMs, end: (how) => ((nowMs = endMs), end(how)) })
+    out.push({ endMs, end: (failed) => ((nowMs = endMs), end(failed)) })
   }
   const total = counts.reduce((sum, count) => sum + count, 0)
   return {
@@ -100,6 +100,10 @@ export const pickerSuite: Suite = {
     'weight 0 gets no calls, unless all are of weight 0': () => {
       const some = [instance('a', { weight: 0 }), instance('b'), instance('c', { weight: 0 })]
       assert.deepEqual(shares(some, 1_000), [0, 1, 0])
+      // Not even where it is the cheaper of the two that can be drawn.
+      const random = seededRandom(5)
+      const pick = p2c(({ weight }) => weight, random)
+      for (let i = 0; i < 100; i++) assert.equal(pick(some)?.id, 'b')
       const last = [instance('a', { weight: 0 }), instance('b', { weight: 0.1 }), instance('c', { weight: 0.2 })]
       assert.equal(shares(last, 1_000)[0], 0)
       for (const share of shares(instances(3, { weight: 0 }), 3_000)) assert.closeTo(share, 1 / 3, 0.06)

@@ -240,6 +240,8 @@ export const routerSuite: Suite = {
       const bench = new RouterBench([instance('a'), instance('b', { group: 'canary' })])
       for (let i = 0; i < 20; i++) await bench.call({ group: 'canary' })
       assert.deepEqual(new Set(bench.ids), new Set(['b']))
+      for (let i = 0; i < 20; i++) await bench.call()
+      assert.deepEqual(bench.ids.slice(20), new Array(20).fill('a'))
     },
 
     'the highest compatible version serves; lower ones where it cannot': async () => {

@@ -13,7 +13,7 @@ const SLOW_MS = 2_000
 
 interface Balancer {
   pick: Picker
-  begin(id: string): (end: 'answered' | 'given up') => void
+  begin(id: string): (failed: boolean) => void
 }
 
 type MakeBalancer = (time: VirtualTime, random: Random) => Balancer
@@ -64,7 +64,7 @@ async function simulate(make: MakeBalancer, seed: number): Promise<{ calls: numb
     const tookMs = isSlow ? SLOW_MS : 20 * Math.exp(0.4 * normal)
     const end = begin(chosen.id)
     time.after(Math.min(tookMs, TIMEOUT_MS), () => {
-      end(tookMs > TIMEOUT_MS ? 'given up' : 'answered')
+      end(false)
       if (tookMs > TIMEOUT_MS) failed++
       latencies.push(Math.min(tookMs, TIMEOUT_MS))
     })

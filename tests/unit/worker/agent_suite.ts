@@ -339,6 +339,10 @@ export const agentSuite: Suite = {
 
     'a line that is cut is noticed after two pings, even if its close never ends': onAgent(async (bench) => {
       await bench.join()
+      const gate = Promise.withResolvers<void>()
+      bench.engine.gate = gate.promise
+      const calls = [1, 2].map((value) => bench.infer(value))
+      await settle(100)
       const [socket] = bench.sockets
       if (socket) socket.cut = true
       await bench.clock.advance(3 * pingIntervalMs - 1)
@@ -349,6 +353,10 @@ export const agentSuite: Suite = {
       await bench.clock.advance(reconnectBaseMs)
       assert.equal(bench.phase, 'serving')
       assert.equal(bench.hub.workers().length, 1, 'the new socket has taken the place of the old')
+      gate.resolve()
+      await Promise.all(calls)
+      // What had begun on the old link went on; what waited there was dropped. Both were asked for again on the new one.
+      assert.deepEqual(bench.engine.runs.length, 3)
     }),
 
     'what it was computing when the link broke is given up, and the next link serves': onAgent(async (bench) => {
@@ -412,10 +420,15 @@ export const agentSuite: Suite = {
     }),
 
     'stopped while it enrols, connects, greets or waits, it is done at once': async () => {
+      const frames: string[] = []
       const moments: Record<string, (bench: AgentBench) => Promise<{ token: string; socket: PairSocket }>> = {
         enrols: () => new Promise(() => {}),
         connects: (bench) => bench.knock(() => {}),
-        greets: (bench) => bench.knock((socket) => socket.open()),
+        greets: (bench) =>
+          bench.knock((socket) => {
+            reader(socket, (type) => frames.push(type))
+            socket.open()
+          }),
         waits: unreachable,
       }
       for (const [what, enrol] of Object.entries(moments)) {
@@ -428,6 +441,7 @@ export const agentSuite: Suite = {
         assert.deepEqual(bench.states.at(-1), { phase: 'stopped', reason: 'asked to stop' }, what)
         await bench.close()
       }
+      assert.deepEqual(frames, ['hello'], 'who was never welcomed says no goodbye')
     },
 
     'stopped before it began, it never knocks': onAgent(async (bench) => {

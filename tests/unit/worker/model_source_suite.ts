@@ -10,9 +10,9 @@ const { signal: never } = new AbortController()
 
 /** A gateway that answers as the test says, and what it was asked. */
 function gateway(answer: (request: Request) => Response | Promise<Response>) {
-  const asked: { url: string; authorization: string | null }[] = []
+  const asked: { url: string; authorization: string | null; redirect: string }[] = []
   const fetch = async (request: Request) => {
-    asked.push({ url: request.url, authorization: request.headers.get('authorization') })
+    asked.push({ url: request.url, authorization: request.headers.get('authorization'), redirect: request.redirect })
     return await answer(request)
   }
   return { asked, fetch }
@@ -46,7 +46,11 @@ export const modelSourceSuite: Suite = {
         const { asked, fetch } = gateway(() => new Response(MODEL))
         const source = httpModels(base, { fetch, headers: { authorization: 'Bearer key' } })
         assert.deepEqual([...await source.get(sha256, never)], [...MODEL])
-        assert.deepEqual(asked, [{ url: `https://gateway.example/blobs/${sha256}`, authorization: 'Bearer key' }])
+        assert.deepEqual(asked, [{
+          url: `https://gateway.example/blobs/${sha256}`,
+          authorization: 'Bearer key',
+          redirect: 'manual',
+        }])
       }
     },
 
@@ -96,12 +100,11 @@ export const modelSourceSuite: Suite = {
     },
 
     'a redirect is not followed: credentials would go along': async () => {
-      const { asked, fetch } = gateway((request) => {
-        assert.equal(request.redirect, 'manual')
-        return new Response(null, { status: 302, headers: { location: 'https://evil.example/' } })
-      })
+      const { asked, fetch } = gateway(() =>
+        new Response(null, { status: 302, headers: { location: 'https://evil.example/' } })
+      )
       await failure(httpModels('https://gateway.example', { fetch }).get('a'.repeat(64), never))
-      assert.equal(asked.length, 1)
+      assert.deepEqual(asked.map(({ redirect }) => redirect), ['manual'])
     },
 
     'a gateway that cannot be reached, or is cut off in the middle, is unavailable': async () => {
@@ -145,21 +148,27 @@ export const modelSourceSuite: Suite = {
     },
 
     'who gives up is told so, and the download ends': async () => {
-      const gone = new AbortController()
-      let heard = false
-      const { fetch } = gateway((request) =>
-        new Promise((_, reject) => {
-          request.signal.addEventListener('abort', () => {
-            heard = true
-            reject(request.signal.reason)
+      const reasons = [
+        [new RpcError('deadline_exceeded', 'Cannot finish the call: too late'), 'deadline_exceeded'],
+        [undefined, 'canceled'],
+      ] as const
+      for (const [reason, code] of reasons) {
+        const gone = new AbortController()
+        let heard = false
+        const { fetch } = gateway((request) =>
+          new Promise((_, reject) => {
+            request.signal.addEventListener('abort', () => {
+              heard = true
+              reject(new TypeError('terminated'))
+            })
           })
-        })
-      )
-      const got = failure(httpModels('https://g.example', { fetch }).get('a'.repeat(64), gone.signal))
-      await new Promise((resolve) => setTimeout(resolve, 1))
-      gone.abort(new RpcError('deadline_exceeded', 'Cannot finish the call: too late'))
-      assert.equal((await got).code, 'deadline_exceeded')
-      assert.isTrue(heard)
+        )
+        const got = failure(httpModels('https://g.example', { fetch }).get('a'.repeat(64), gone.signal))
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        gone.abort(reason)
+        assert.equal((await got).code, code)
+        assert.isTrue(heard)
+      }
     },
   },
 }

@@ -205,7 +205,7 @@ export const serveRunsSuite: Suite = {
       assert.equal(await bench.end(), 'ok')
     }),
 
-    'outputs that no frame can hold are refused here: they would cost the worker its socket': onWorker(
+    'outputs that no frame can hold cost the run, not the socket and all that shares it': onWorker(
       async (bench) => {
         const large = new Uint8Array(LIMITS.maxMessageBytes / 2)
         bench.engine.run = (_key, inputs) => {
