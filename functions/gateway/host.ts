@@ -5,6 +5,7 @@ import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
+import type { Send } from '../../shared/rpc/send.ts'
 import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
@@ -24,6 +25,8 @@ export interface HostOptions {
   log: Log
   /** A key that this process made for its own workers and calls; it lives as long as the process. */
   ownKey?: KeyRecord
+  /** How services with an address of their own are reached: by `fetch`, unless the runtime has a better way. */
+  upstream?: { connect(url: string): Send; close(): Promise<void> }
   /** How long calls in flight may take when the gateway stops. */
   drainMs?: number
 }
@@ -49,12 +52,12 @@ const ASSETS = join(import.meta.dirname, '../../dist/assets')
 
 /** A gateway with its own relay in one process: what Node and Deno share. */
 export async function openHostGateway(options: HostOptions, upgrade: Upgrade): Promise<HostGateway> {
-  const { env, dataDir, log } = options
+  const { env, dataDir, log, upstream } = options
   const clock = systemClock
   const metrics = new Metrics()
   const guard = await chooseGuard(options)
   const stores = openStores(env, dataDir, clock)
-  const common = { clock, random: Math.random, metrics, log, leases: stores.leases }
+  const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
   const relay = new InProcessRelay({ ...common, once: stores.once, secret: await hostSecret(env, dataDir) })
 
   const gateway = wireGateway({
@@ -63,6 +66,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     blobs: new FileBlobStore(join(dataDir, 'models')),
     assets: fileAssets(ASSETS),
     reachRelay: (name) => name === relay.name ? relay.hub.send : undefined,
+    reachUrl: upstream?.connect,
     localPools: () => relay.instance ? [relay.instance] : [],
     relays: {
       enrol: () => relay.enrol(),
@@ -82,6 +86,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     store: stores.description,
     async close() {
       await relay.close()
+      await upstream?.close()
       await stores.close()
     },
   }

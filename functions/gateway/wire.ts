@@ -5,6 +5,7 @@ import type { Random } from '../../shared/base/random.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
+import { preferHealthy, preferZone } from '../../shared/registry/health.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { createRouter } from '../../shared/routing/call.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
@@ -22,9 +23,13 @@ export interface Platform {
   relays: Relays
   /** A way to a relay by its name; undefined if this process cannot reach it. */
   reachRelay(name: string): Send | undefined
+  /** A way to a service with an address of its own; over `fetch` by default. */
+  reachUrl?(url: string): Send
   /** Pools of this very process, known without asking the store. */
   localPools(): readonly Instance[]
   assets(path: string): Promise<Response>
+  /** Where this gateway runs: instances of the same zone are preferred. None by default. */
+  zone?: string
   clock: Clock
   random: Random
   metrics: Metrics
@@ -36,7 +41,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
   const { clock, leases } = platform
   const table = new RegistryTable(platform)
   const catalog = new ModelCatalog(platform.blobs, { clock })
-  const connect = connector(platform.reachRelay)
+  const connect = connector(platform)
 
   const instances = async (service: string): Promise<readonly LeasedInstance[]> => {
     const local = service === Pool.name ? platform.localPools() : []
@@ -51,7 +56,12 @@ export function wireGateway(platform: Platform): GatewayDeps {
     return unlisted.length === 0 ? listed : [...listed, ...unlisted.map((instance) => ({ ...instance, ageMs: 0 }))]
   }
 
-  const route = createRouter({ ...platform, instances, connect, onUnreachable: (service) => table.invalidate(service) })
+  const route = createRouter({
+    ...platform,
+    instances: async (service) => preferZone(preferHealthy(await instances(service)), platform.zone ?? ''),
+    connect,
+    onUnreachable: (service) => table.invalidate(service),
+  })
   return {
     ...platform,
     leases,
@@ -70,12 +80,13 @@ export function wireGateway(platform: Platform): GatewayDeps {
 }
 
 /** Ways to instances, made once for each address. */
-function connector(reachRelay: Platform['reachRelay']): (instance: LeasedInstance) => Send | undefined {
+function connector(platform: Platform): (instance: LeasedInstance) => Send | undefined {
+  const { reachRelay, reachUrl = (url) => fetchTransport(url).send } = platform
   const byUrl = new Map<string, Send>()
   return ({ address }) => {
     if (address.kind === 'relay') return reachRelay(address.name)
     let send = byUrl.get(address.url)
-    if (!send) byUrl.set(address.url, send = fetchTransport(address.url).send)
+    if (!send) byUrl.set(address.url, send = reachUrl(address.url))
     return send
   }
 }

@@ -10,6 +10,7 @@ import { Hub } from '../../shared/relay/hub.ts'
 import type { Session, WorkerLink } from '../../shared/relay/session.ts'
 import type { Address, Instance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
+import { relayTraining } from '../../shared/training/relay_training.ts'
 import { admitOnce } from './admit.ts'
 
 export interface InProcessRelayDeps {
@@ -19,6 +20,8 @@ export interface InProcessRelayDeps {
   secret: string
   /** How other gateways reach this relay; by default only this process can. */
   address?: Address
+  /** Where this process runs. */
+  zone?: string
   clock: Clock
   random: Random
   metrics: Metrics
@@ -41,6 +44,7 @@ export class InProcessRelay {
       soon: (task) => void setImmediate(task),
       admit: (token) => admitOnce(token, this.name, { ...deps, clock: Date }),
       onPopulated: (populated) => void this.#announce(populated),
+      services: (directory) => [relayTraining({ ...deps, directory })],
     })
     this.#sweep()
   }
@@ -81,7 +85,7 @@ export class InProcessRelay {
       incarnation: newId('life'),
       ttlMs: DEFAULTS.relayLeaseMs,
       weight: 1,
-      zone: '',
+      zone: this.#deps.zone ?? '',
     }
     const announcer = new Announcer(this.#deps, [instance])
     this.#announcer = { instance, announcer }

@@ -29,6 +29,8 @@ export const DEFAULTS = {
    * restart or to fail over. Then it is presumed dead, or two that crash out of three would freeze eviction for good.
    */
   leaseHoldFactor: 3,
+  /** Panic routing: all instances are tried while fewer than this part are not suspect (Envoy's). */
+  panicShare: 0.5,
   /** A leader's lease, which it renews every third of it: how long a crashed leader holds its successor up. */
   electionLeaseMs: 15_000,
   /**

@@ -5,6 +5,7 @@ import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
+import { healthSuite } from '../unit/registry/health_suite.ts'
 import { tableSuite } from '../unit/registry/table_suite.ts'
 import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
 import { hubSuite } from '../unit/relay/hub_suite.ts'
@@ -61,6 +62,7 @@ export const suites: readonly Suite[] = [
   routerSuite,
   tableSuite,
   announcerSuite,
+  healthSuite,
   enrolTokenSuite,
   hubSuite,
   serveRunsSuite,

@@ -5,6 +5,7 @@ import type { Term } from '../../../shared/registry/term.ts'
 import type { ElectionStore } from '../../../shared/stores/election_store.ts'
 import { openSqliteElections } from '../../../shared/stores/sqlite_election.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
+import { VirtualTime } from '../virtual_time.ts'
 
 /**
  * A few processes that campaign for one name over a bad network, in one seeded run: requests and answers are dropped or
@@ -23,41 +24,6 @@ export interface Reign {
   untilMs: number
 }
 
-/** A FakeClock that lets promises settle without waiting for a millisecond to go by: runs here have thousands of timers. */
-class QuickClock implements Clock {
-  #nowMs = 1_000_000
-  readonly #timers = new Set<{ atMs: number; task: () => void }>()
-
-  now(): number {
-    return this.#nowMs
-  }
-
-  after(delayMs: number, task: () => void): () => void {
-    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), task }
-    this.#timers.add(timer)
-    return () => void this.#timers.delete(timer)
-  }
-
-  get pending(): number {
-    return this.#timers.size
-  }
-
-  async advance(byMs: number): Promise<void> {
-    const untilMs = this.#nowMs + byMs
-    for (;;) {
-      await new Promise((resolve) => setImmediate(resolve))
-      let due: { atMs: number; task: () => void } | undefined
-      // Sets keep the order of insertion: of two that are due at once the first made runs first.
-      for (const timer of this.#timers) if (timer.atMs <= untilMs && timer.atMs < (due?.atMs ?? Infinity)) due = timer
-      if (!due) break
-      this.#timers.delete(due)
-      this.#nowMs = due.atMs
-      due.task()
-    }
-    this.#nowMs = untilMs
-  }
-}
-
 /** The line between one process and the store. */
 export interface Network {
   dropRate: number
@@ -68,7 +34,7 @@ export interface Network {
 export const SOUND: Network = { dropRate: 0, maxDelayMs: 20, down: false }
 
 export class ElectionWorld {
-  readonly clock = new QuickClock()
+  readonly clock = new VirtualTime(1_000_000)
   readonly reigns: Reign[] = []
   readonly store: ElectionStore
   readonly random: Random
