@@ -66,7 +66,7 @@ export class RegistryTable {
     }
     const ageMs = this.#deps.clock.now() - entry.confirmedAtMs
     if (!this.#isDue(entry, ageMs)) return entry.instances
-    const refreshed = this.#refresh(service).catch(() => {})
+    const refreshed = this.#refresh(service)
     // An empty table is worth waiting for, and so is news when what is known is old; but not for a store that is away.
     const worthWaiting = entry.instances.length === 0 || ageMs > DEFAULTS.registryMaxStaleMs
     if (worthWaiting && entry.failedAtMs === -Infinity) await this.#atMost(refreshed)
@@ -106,6 +106,8 @@ export class RegistryTable {
     if (!refreshing) {
       refreshing = this.#fetch(service).finally(() => this.#refreshing.delete(service))
       this.#refreshing.set(service, refreshing)
+      // Nobody need wait for it. Who does not, must hold nothing of it: a Worker may not react for a request that is over.
+      refreshing.catch(() => {})
     }
     return refreshing
   }
@@ -150,7 +152,7 @@ export class RegistryTable {
   /** Waits for a refresh, but not so long that a slow store slows calls. */
   async #atMost(refreshed: Promise<void>): Promise<void> {
     const limit = new AbortController()
-    await Promise.race([refreshed, sleep(this.#deps.clock, DEFAULTS.registryWaitMs, limit.signal).catch(() => {})])
+    await Promise.race([refreshed.catch(() => {}), sleep(this.#deps.clock, DEFAULTS.registryWaitMs, limit.signal).catch(() => {})])
     limit.abort()
   }
 }
