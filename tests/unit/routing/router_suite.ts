@@ -28,11 +28,12 @@ class RouterBench {
   serve: (id: string, request: RpcRequest) => Promise<RpcResponse> = (id) => Promise.resolve(answer(id))
   reachable: (id: string) => boolean = () => true
   readonly send: Send
+  #lists: { table: unknown; byService: Map<string, LeasedInstance[]> } = { table: undefined, byService: new Map() }
 
   constructor(table: readonly LeasedInstance[], seed = 1) {
     this.table = table
     this.send = createRouter({
-      instances: (service) => Promise.resolve(this.table.filter((each) => each.service === service)),
+      instances: (service) => Promise.resolve(this.#listed(service)),
       connect: ({ id }) =>
         this.reachable(id)
           ? (request) => {
@@ -45,6 +46,15 @@ class RouterBench {
       random: seededRandom(seed),
       metrics: this.metrics,
     })
+  }
+
+  /** The same list again as long as the table is the same. */
+  #listed(service: string): readonly LeasedInstance[] {
+    if (this.#lists.table !== this.table) {
+      const byService = Map.groupBy(this.table, (each) => each.service)
+      this.#lists = { table: this.table, byService }
+    }
+    return this.#lists.byService.get(service) ?? []
   }
 
   /** Calls demo.Hello and lets up to `withinMs` pass. */
