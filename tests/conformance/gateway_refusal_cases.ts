@@ -98,23 +98,6 @@ export function refusalCases(at: () => string): void {
       }
     })
 
-    it('that break off are their callers’ doing, not a failure of the gateway', async () => {
-      const counted = (code: string, face: string) =>
-        metricAt(at(), `rpc_server_call_duration_seconds_count{code="${code}",face="${face}"}`)
-      for (const [path, face] of [['/rpc/shoal.Inference/infer', 'rpc'], ['/v2/models/x/infer', 'v2']] as const) {
-        const [canceled, internal] = [await counted('canceled', face), await counted('internal', face)]
-        const { hostname, port, host } = new URL(at())
-        const socket = connect(Number(port), hostname)
-        const head = [`POST ${path} HTTP/1.1`, `Host: ${host}`, 'Content-Type: application/json', 'Content-Length: 9']
-        socket.write(`${head.join('\r\n')}\r\n\r\n{"a"`)
-        await once(socket, 'ready')
-        await alive()
-        socket.resetAndDestroy()
-        await eventually(async () => await counted('canceled', face) === canceled + 1)
-        expect(await counted('internal', face)).toBe(internal)
-      }
-    })
-
     it('are refused compressed: what is small might be large', async () => {
       for (const encoding of ['gzip', 'br', 'deflate', 'gzip, gzip']) {
         const headers = { 'content-encoding': encoding }
@@ -200,6 +183,25 @@ export function refusalCases(at: () => string): void {
       ]
     ) {
       expect([path, (await askRaw(at(), [`GET ${path} HTTP/1.1`])).status]).toEqual([path, 404])
+    }
+  })
+}
+
+export function brokenRequestCases(at: () => string): void {
+  it('counts a body that breaks off as its caller’s doing, not as a failure', async () => {
+    const counted = (code: string, face: string) =>
+      metricAt(at(), `rpc_server_call_duration_seconds_count{code="${code}",face="${face}"}`)
+    for (const [path, face] of [['/rpc/shoal.Inference/infer', 'rpc'], ['/v2/models/x/infer', 'v2']] as const) {
+      const [canceled, internal] = [await counted('canceled', face), await counted('internal', face)]
+      const { hostname, port, host } = new URL(at())
+      const socket = connect(Number(port), hostname)
+      const head = [`POST ${path} HTTP/1.1`, `Host: ${host}`, 'Content-Type: application/json', 'Content-Length: 9']
+      socket.write(`${head.join('\r\n')}\r\n\r\n{"a"`)
+      await once(socket, 'ready')
+      await ask(at(), 'GET', '/livez')
+      socket.resetAndDestroy()
+      await eventually(async () => await counted('canceled', face) === canceled + 1)
+      expect(await counted('internal', face)).toBe(internal)
     }
   })
 }

@@ -12,7 +12,7 @@ import { modelCases } from './gateway_model_cases.ts'
 import { openInferenceCases } from './gateway_open_inference_cases.ts'
 import { operationCases } from './gateway_operation_cases.ts'
 import { pathCases } from './gateway_path_cases.ts'
-import { refusalCases } from './gateway_refusal_cases.ts'
+import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
 import { workerCases } from './gateway_worker_cases.ts'
@@ -28,6 +28,13 @@ export type StartGateway = (keys: readonly KeyRecord[]) => Promise<GatewayUnderT
 /** Joins a real worker and resolves once it serves. */
 export type JoinWorker = (url: string, headers: Record<string, string>) => Promise<{ stop(): Promise<void> }>
 
+export interface SuiteOptions {
+  /** One in this process by default. */
+  join?: JoinWorker
+  /** True where the runtime drops a request whose body breaks off, so that nobody learns of it. */
+  forgetsBrokenRequests?: boolean
+}
+
 /** Headers with a key of each scope. */
 export type Keys = Readonly<Record<Scope, { authorization: string }>>
 
@@ -35,7 +42,11 @@ export type Keys = Readonly<Record<Scope, { authorization: string }>>
  * What a gateway must do, over plain HTTP and WebSocket, whatever runtime it is on. One gateway without keys and one
  * with keys serve all cases; models and services are named by the case that uses them.
  */
-export function gatewaySuite(name: string, start: StartGateway, join: JoinWorker = joinHostWorker): void {
+export function gatewaySuite(
+  name: string,
+  start: StartGateway,
+  { join = joinHostWorker, forgetsBrokenRequests = false }: SuiteOptions = {},
+): void {
   describe(name, () => {
     describe('without keys', () => {
       let gateway: GatewayUnderTest
@@ -61,7 +72,10 @@ export function gatewaySuite(name: string, start: StartGateway, join: JoinWorker
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
         describe('workers', () => workerCases(at))
-        describe('refusals', () => refusalCases(at))
+        describe('refusals', () => {
+          refusalCases(at)
+          if (!forgetsBrokenRequests) brokenRequestCases(at)
+        })
         describe('operations', () => operationCases(at))
       })
     })
