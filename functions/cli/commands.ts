@@ -8,6 +8,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   worker: async () => (await import('./worker.ts')).worker,
   models: async () => (await import('./models.ts')).models,
   call: async () => (await import('./call.ts')).call,
+  train: async () => (await import('./train.ts')).train,
   keys: async () => (await import('./keys.ts')).keys,
 }
 

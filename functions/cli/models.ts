@@ -4,12 +4,14 @@ import { LIMITS } from '../../shared/base/limits.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse } from './command.ts'
+import { NEW_HELP, newModel } from './models_new.ts'
 import { request } from './request.ts'
 
-const HELP = `Pushes models to a gateway and lists them.
+const HELP = `Pushes models to a gateway, lists them, and makes new ones to train.
 
 Usage: shoal models push FILE.onnx --name NAME [--version 1] [--labels a,b,c]
        shoal models list
+${NEW_HELP}
 
   --name NAME     letters, digits, '.', '_' and '-'
   --version V     a whole number or semver; a version never changes once pushed (default 1)
@@ -19,9 +21,10 @@ ${GATEWAY_HELP}
 `
 
 export const models: Command = {
-  summary: 'pushes ONNX models, lists them',
+  summary: 'pushes ONNX models, lists them, makes new ones',
   help: HELP,
   async run(args) {
+    if (args[0] === 'new') return await newModel(args.slice(1))
     const { values, positionals: [action = 'list', file] } = parse(args, {
       ...GATEWAY_OPTIONS,
       name: { type: 'string' },
@@ -35,7 +38,9 @@ export const models: Command = {
       if (values.json) return void process.stdout.write(`${JSON.stringify(models, undefined, 2)}\n`)
       return void process.stdout.write(models.length === 0 ? 'no models yet\n' : models.map(oneLine).join(''))
     }
-    if (action !== 'push') throw invalid(`Cannot run "models ${action}": push or list is required, got "${action}"`)
+    if (action !== 'push') {
+      throw invalid(`Cannot run "models ${action}": push, list or new is required, got "${action}"`)
+    }
     if (!file) throw invalid('Cannot push: a FILE.onnx is required, got none')
     if (!values.name) throw invalid('Cannot push: --name is required, got none')
     const manifest = await push(access, file, values.name, values.version, values.labels)

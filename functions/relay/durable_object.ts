@@ -6,6 +6,7 @@ import { jitter } from '../../shared/base/random.ts'
 import { Hub } from '../../shared/relay/hub.ts'
 import type { EnrolledWorker, Session, WorkerLink } from '../../shared/relay/session.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { relayTraining } from '../../shared/training/relay_training.ts'
 import { PING, PONG } from '../../shared/wire/frame.ts'
 import { admitOnce } from './admit.ts'
 import { DurableLease } from './durable_lease.ts'
@@ -49,6 +50,7 @@ export class Relay extends DurableObject<RelayEnv> {
       metrics: this.#metrics,
       admit: (token) => admitOnce(token, name, { secret: secretOf(env), once, clock: wallClock }),
       onPopulated: (populated) => this.#onPopulated(populated),
+      services: (directory) => [relayTraining({ clock: wallClock, log, metrics: this.#metrics, directory })],
     })
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
     for (const socket of ctx.getWebSockets()) this.#restore(socket)

@@ -8,6 +8,8 @@ import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.t
 import { spawnEngineThread } from '../../shared/engine/spawn_node.ts'
 import { readHttpError } from '../../shared/rpc/http.ts'
 import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { httpData } from '../../shared/training/http_data.ts'
+import { workerTraining } from '../../shared/training/worker_training.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { Agent, type AgentState } from '../../shared/worker/agent.ts'
 import { httpModels, type ModelCache } from '../../shared/worker/model_source.ts'
@@ -36,10 +38,12 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<HostW
   const { gateway, headers, log } = options
   const thread = new URL('./engine_thread.ts', import.meta.url)
   const engine = await linkEngine({ spawn: () => spawnEngineThread(thread, options.wish), log })
+  const models = httpModels(gateway, { headers, cache: folderCache(options.cacheDir) })
   const agent = new Agent({
     name: options.name,
     engine,
-    models: httpModels(gateway, { headers, cache: folderCache(options.cacheDir) }),
+    models,
+    services: [workerTraining({ engine, source: httpData((sha256, signal) => models.get(sha256, signal)) })],
     enrol: () => enrol(gateway, headers),
     clock: systemClock,
     random: Math.random,

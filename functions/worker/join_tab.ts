@@ -5,6 +5,8 @@ import type { DeviceInfo, Engine, RunTimings } from '../../shared/engine/engine.
 import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
 import { spawnEngineWorker } from '../../shared/engine/spawn_web.ts'
 import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { httpData } from '../../shared/training/http_data.ts'
+import { workerTraining } from '../../shared/training/worker_training.ts'
 import { Agent, type AgentState } from '../../shared/worker/agent.ts'
 import { cacheStorageModels } from '../../shared/worker/cache_storage.ts'
 import { httpModels } from '../../shared/worker/model_source.ts'
@@ -65,10 +67,17 @@ function startEngine({ wish, clock, log }: TabOptions, givenUp: Promise<string>)
 }
 
 function startAgent({ name, key, clock, log, onState, onRun }: TabOptions, engine: Engine): Agent {
+  const headers = authorization(key)
+  const reported = reporting(engine, onRun)
+  // Training data are kept in memory alone: in the browser's storage they would drive the models out.
+  const blobs = httpModels(location.origin, { headers })
   return new Agent({
     name,
-    engine: reporting(engine, onRun),
-    models: httpModels(location.origin, { headers: authorization(key), cache: cacheStorageModels(caches) }),
+    engine: reported,
+    models: httpModels(location.origin, { headers, cache: cacheStorageModels(caches) }),
+    services: [
+      workerTraining({ engine: reported, source: httpData((sha256, signal) => blobs.get(sha256, signal)) }),
+    ],
     enrol: (signal) => enrol(key, signal),
     clock,
     random: Math.random,

@@ -1,19 +1,26 @@
 import type { Fence } from '../contracts/training.ts'
+import type { Block } from './reduce_tree.ts'
 
-/** Shards `from` to `to`, an aligned subtree of the reduction tree: what is leased at once. */
-export interface Unit {
-  readonly from: number
-  readonly to: number
+/** How a member did lately. */
+export interface Health {
+  /** Left alone until then, after a failure. */
+  readonly restUntilMs: number
+  /** Failures and leases that ran out, since its last valid result. */
+  readonly failures: number
 }
 
 /** Who computes units: a worker, or a relay with workers behind it. */
-export interface Member {
+export interface Member extends Health {
   /** Units it may hold at once. */
   readonly slots: number
   readonly busy: number
-  /** Left alone until then, after a failure. */
-  readonly restUntilMs: number
-  readonly failures: number
+}
+
+export interface Joining {
+  readonly member: string
+  readonly slots: number
+  /** What an earlier round left of it. */
+  readonly health?: Health
 }
 
 export interface Lease {
@@ -27,18 +34,19 @@ export interface Lease {
   readonly overdue: boolean
 }
 
-/** One step's gradients on their way to one sum. `filled` has all units when the phase is 'complete'. */
+/** One step's gradients on their way to one sum: units, each a block that is leased at once. */
 export interface Round {
   readonly phase: 'collecting' | 'complete' | 'failed'
   readonly fence: Fence
   readonly rules: RoundRules
-  readonly units: readonly Unit[]
+  readonly units: readonly Block[]
   readonly members: ReadonlyMap<string, Member>
   /** Units that nobody works on, in order. */
   readonly waiting: readonly number[]
   /** Every lease of this round by its attempt, those that are over included. */
   readonly leases: ReadonlyMap<number, Lease>
-  readonly filled: ReadonlyMap<number, Float32Array>
+  /** Units whose sum was accepted; all of them when the phase is 'complete'. */
+  readonly filled: ReadonlySet<number>
   /** Members whose result for a unit was invalid, by unit. */
   readonly invalid: ReadonlyMap<number, readonly string[]>
   /** Why it failed. */
@@ -49,9 +57,10 @@ export interface RoundRules {
   /** Values in each sum. */
   readonly length: number
   readonly leaseMs: number
-  /** Rest after a failure: base · 2^n, at most the cap. */
+  /** Rest after a failure: base · 2^n, at most the cap; after a lease that ran out: lease · 2^n, at most the cap. */
   readonly restBaseMs: number
   readonly restCapMs: number
+  readonly overdueRestCapMs: number
   /** Invalid results of one unit after which the fault is taken to be the model's, not the workers'. */
   readonly maxInvalid: number
   /** Results of one lease's work that failed for good (not for a lost worker) before the round gives up. */
@@ -61,7 +70,8 @@ export interface RoundRules {
 export type RoundEvent =
   & { readonly nowMs: number }
   & (
-    | { readonly type: 'joined'; readonly member: string; readonly slots: number }
+    /** All who come at once: units are spread over them. */
+    | { readonly type: 'joined'; readonly members: readonly Joining[] }
     | { readonly type: 'left'; readonly member: string }
     | {
       readonly type: 'result'
@@ -84,12 +94,14 @@ export type RoundEvent =
 export type Refusal = 'stale' | 'late' | 'duplicate' | 'foreign' | 'shape' | 'not_finite'
 
 export type Effect =
-  | { readonly type: 'lease'; readonly member: string; readonly unit: Unit; readonly attempt: number }
+  | { readonly type: 'lease'; readonly member: string; readonly unit: Block; readonly attempt: number }
+  /** The unit's sum, which enters the tree; there is one for each unit. */
+  | { readonly type: 'accept'; readonly unit: Block; readonly sum: Float32Array }
   /** Another member's result was used: this one need not go on. */
   | { readonly type: 'cancel'; readonly member: string; readonly attempt: number }
   | { readonly type: 'refuse'; readonly member: string; readonly reason: Refusal }
 
-export function openRound(fence: Fence, units: readonly Unit[], rules: RoundRules): Round {
+export function openRound(fence: Fence, units: readonly Block[], rules: RoundRules): Round {
   return {
     phase: 'collecting',
     fence,
@@ -98,7 +110,7 @@ export function openRound(fence: Fence, units: readonly Unit[], rules: RoundRule
     members: new Map(),
     waiting: units.map((_, i) => i),
     leases: new Map(),
-    filled: new Map(),
+    filled: new Set(),
     invalid: new Map(),
     reason: '',
   }
@@ -112,7 +124,9 @@ export function advance(round: Round, event: RoundEvent): [Round, Effect[]] {
   const draft = new Draft(round, event.nowMs)
   switch (event.type) {
     case 'joined':
-      draft.members.set(event.member, { slots: event.slots, busy: 0, restUntilMs: 0, failures: 0 })
+      for (const { member, slots, health } of event.members) {
+        draft.members.set(member, { restUntilMs: 0, failures: 0, ...health, slots, busy: 0 })
+      }
       break
     case 'left':
       draft.leave(event.member)
@@ -148,7 +162,7 @@ class Draft {
   readonly #round: Round
   readonly #nowMs: number
   readonly #leases: Map<number, Lease>
-  readonly #filled: Map<number, Float32Array>
+  readonly #filled: Set<number>
   readonly #invalid: Map<number, readonly string[]>
   readonly #effects: Effect[] = []
   #waiting: number[]
@@ -160,7 +174,7 @@ class Draft {
     this.#nowMs = nowMs
     this.members = new Map(round.members)
     this.#leases = new Map(round.leases)
-    this.#filled = new Map(round.filled)
+    this.#filled = new Set(round.filled)
     this.#invalid = new Map(round.invalid)
     this.#waiting = [...round.waiting]
     this.#phase = round.phase
@@ -208,7 +222,10 @@ class Draft {
       if (lease.over) return
       return this.#onInvalid(attempt, lease, problem)
     }
-    this.#filled.set(unit, sum)
+    const shards = this.#round.units[unit]
+    if (!shards) return refuse('foreign')
+    this.#filled.add(unit)
+    this.#effects.push({ type: 'accept', unit: shards, sum })
     this.#rested(member)
     if (!lease.over) this.#end(attempt, lease)
     this.#waiting = this.#waiting.filter((waiting) => waiting !== unit)
@@ -226,16 +243,20 @@ class Draft {
     // A unit that someone else computed meanwhile is no failure of the one who was told to stop.
     if (!known || this.#filled.has(lease.unit)) return
     const { restBaseMs, restCapMs, maxFailures } = this.#round.rules
-    const restUntilMs = this.#nowMs + Math.min(restCapMs, restBaseMs * 2 ** known.failures)
-    this.members.set(member, { ...known, failures: known.failures + 1, restUntilMs })
+    this.#rest(member, restBaseMs, restCapMs)
     if (fatal && known.failures + 1 >= maxFailures) this.#fail(reason)
   }
 
-  /** Units whose lease ran out are leased again; the old lease may still be the first to answer. */
+  /**
+   * Units whose lease ran out are leased again; the old lease may still be the first to answer. Its member stands still or
+   * is slow, and would hold up the next units as well: it is left alone for a while.
+   */
   expire(): void {
     for (const [attempt, lease] of this.#leases) {
       if (lease.over || lease.overdue || lease.deadlineMs > this.#nowMs) continue
       this.#leases.set(attempt, { ...lease, overdue: true })
+      const { leaseMs, overdueRestCapMs } = this.#round.rules
+      this.#rest(lease.member, leaseMs, overdueRestCapMs)
       if (!this.#filled.has(lease.unit)) this.#requeue(lease.unit)
     }
   }
@@ -246,14 +267,45 @@ class Draft {
     for (const unit of [...this.#waiting]) {
       const member = this.#choose(unit)
       if (member === undefined) continue
-      const attempt = this.#leases.size
-      const deadlineMs = this.#nowMs + this.#round.rules.leaseMs
-      this.#leases.set(attempt, { unit, member, deadlineMs, over: false, overdue: false })
       this.#waiting = this.#waiting.filter((waiting) => waiting !== unit)
-      this.#hold(member, 1)
-      const shards = this.#round.units[unit]
-      if (shards) this.#effects.push({ type: 'lease', member, unit: shards, attempt })
+      this.#give(unit, member)
     }
+    if (this.#waiting.length === 0) this.#takeOver()
+  }
+
+  /** Who has nothing to do takes what waits behind another unit of a busier member: no unit waits while somebody is idle. */
+  #takeOver(): void {
+    for (const [id, { busy, restUntilMs }] of this.members) {
+      if (busy > 0 || restUntilMs > this.#nowMs) continue
+      const behind = this.#behind(id)
+      if (!behind) return
+      const [attempt, lease] = behind
+      this.#leases.set(attempt, { ...lease, over: true })
+      this.#hold(lease.member, -1)
+      this.#effects.push({ type: 'cancel', member: lease.member, attempt })
+      this.#give(lease.unit, id)
+    }
+  }
+
+  /** The longest-held lease that its member cannot have begun, and that `id` may have. */
+  #behind(id: string): [number, Lease] | undefined {
+    const begun = new Set<string>()
+    for (const [attempt, lease] of this.#leases) {
+      if (lease.over) continue
+      const mayTake = !this.#filled.has(lease.unit) && !this.#invalid.get(lease.unit)?.includes(id)
+      if (begun.has(lease.member) && mayTake) return [attempt, lease]
+      begun.add(lease.member)
+    }
+    return undefined
+  }
+
+  #give(unit: number, member: string): void {
+    const attempt = this.#leases.size
+    const deadlineMs = this.#nowMs + this.#round.rules.leaseMs
+    this.#leases.set(attempt, { unit, member, deadlineMs, over: false, overdue: false })
+    this.#hold(member, 1)
+    const shards = this.#round.units[unit]
+    if (shards) this.#effects.push({ type: 'lease', member, unit: shards, attempt })
   }
 
   #choose(unit: number): string | undefined {
@@ -305,6 +357,13 @@ class Draft {
   #hold(id: string, by: number): void {
     const member = this.members.get(id)
     if (member) this.members.set(id, { ...member, busy: member.busy + by })
+  }
+
+  #rest(id: string, baseMs: number, capMs: number): void {
+    const member = this.members.get(id)
+    if (!member) return
+    const restUntilMs = this.#nowMs + Math.min(capMs, baseMs * 2 ** member.failures)
+    this.members.set(id, { ...member, failures: member.failures + 1, restUntilMs })
   }
 
   #rested(id: string): void {

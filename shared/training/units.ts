@@ -1,12 +1,12 @@
 import { invalid } from '../wire/errors.ts'
-import type { Unit } from './round.ts'
+import { type Block, treeSize } from './reduce_tree.ts'
 
 /**
  * Cuts shards `from` to `to` into aligned subtrees of the reduction tree, so that their sums can be added in the tree's
  * order whoever computed them: [k·2^j, (k+1)·2^j), cut off at `to`.
  * @param wanted about how many units there should be; there are at least as many, as far as there are shards
  */
-export function alignedUnits(from: number, to: number, wanted: number): Unit[] {
+export function alignedUnits(from: number, to: number, wanted: number): Block[] {
   const count = to - from
   const whole = treeSize(count)
   if (count < 1 || from % whole !== 0) {
@@ -14,14 +14,7 @@ export function alignedUnits(from: number, to: number, wanted: number): Unit[] {
   }
   let size = whole
   while (size > 1 && Math.ceil(count / size) < wanted) size /= 2
-  const units: Unit[] = []
+  const units: Block[] = []
   for (let start = from; start < to; start += size) units.push({ from: start, to: Math.min(start + size, to) })
   return units
-}
-
-/** Leaves of the smallest full binary tree that has `count` of them. */
-export function treeSize(count: number): number {
-  let size = 1
-  while (size < count) size *= 2
-  return size
 }

@@ -1,5 +1,6 @@
 import { seededRandom } from '../../../shared/base/random.ts'
 import type { Fence } from '../../../shared/contracts/training.ts'
+import type { Block } from '../../../shared/training/reduce_tree.ts'
 import {
   advance,
   type Effect,
@@ -8,7 +9,6 @@ import {
   type Round,
   type RoundEvent,
   type RoundRules,
-  type Unit,
 } from '../../../shared/training/round.ts'
 
 /** What may go wrong on the way, each as a probability. */
@@ -22,6 +22,8 @@ export interface Faults {
 
 export interface SimulatedRound {
   round: Round
+  /** In the order of acceptance. */
+  accepted: { unit: Block; sum: Float32Array }[]
   refused: Refusal[]
   leases: number
   /** Virtual milliseconds until the last unit was filled. */
@@ -39,6 +41,7 @@ export const RULES: RoundRules = {
   leaseMs: 100,
   restBaseMs: 10,
   restCapMs: 80,
+  overdueRestCapMs: 400,
   maxInvalid: 1000,
   maxFailures: 1000,
 }
@@ -50,13 +53,14 @@ export const RULES: RoundRules = {
 export function simulateRound(
   seed: number,
   fence: Fence,
-  units: readonly Unit[],
-  sumOf: (unit: Unit) => Float32Array,
+  units: readonly Block[],
+  sumOf: (unit: Block) => Float32Array,
   faults: Faults,
 ): SimulatedRound {
   const random = seededRandom(seed)
   const mail: Message[] = []
   const refused: Refusal[] = []
+  const accepted: SimulatedRound['accepted'] = []
   let [nowMs, order, members, leases] = [0, 0, 0, 0]
   let round = openRound(fence, units, RULES)
   const alive = new Set<string>()
@@ -67,7 +71,7 @@ export function simulateRound(
   const join = () => {
     const member = `w${members++}`
     alive.add(member)
-    apply({ type: 'joined', member, slots: 1 + Math.floor(random() * 2), nowMs })
+    apply({ type: 'joined', members: [{ member, slots: 1 + Math.floor(random() * 2) }], nowMs })
   }
   const onLease = ({ member, unit, attempt }: Extract<Effect, { type: 'lease' }>) => {
     leases++
@@ -100,6 +104,7 @@ export function simulateRound(
     round = next
     for (const effect of effects) {
       if (effect.type === 'lease') onLease(effect)
+      if (effect.type === 'accept') accepted.push({ unit: effect.unit, sum: effect.sum })
       if (effect.type === 'refuse') refused.push(effect.reason)
     }
   }
@@ -115,8 +120,8 @@ export function simulateRound(
   }
   const tookMs = nowMs
   // What is still on its way must change nothing any more.
-  const filled = round.filled
+  const before = accepted.length
   for (const { event } of mail) apply(event)
-  if (round.filled.size !== filled.size) throw new Error('a late answer was taken')
-  return { round, refused, leases, tookMs }
+  if (accepted.length !== before) throw new Error('a late answer was taken')
+  return { round, accepted, refused, leases, tookMs }
 }

@@ -1,0 +1,47 @@
+import type { Clock } from '../base/clock.ts'
+import type { Log } from '../base/log.ts'
+import type { Metrics } from '../base/metrics.ts'
+import { Training } from '../contracts/training.ts'
+import type { Directory } from '../rpc/directory.ts'
+import { implement, type Implementation } from '../rpc/server.ts'
+import { RpcError } from '../wire/errors.ts'
+import { RoundDriver } from './round_driver.ts'
+import { RunFences } from './run_fences.ts'
+import { alignedUnits } from './units.ts'
+import { packSum } from './wire_format.ts'
+
+export interface RelayTrainingDeps {
+  clock: Clock
+  metrics: Metrics
+  log: Log
+  /** The relay's workers. */
+  directory: Directory
+}
+
+/**
+ * A relay's part in training: it passes the parameters on to each of its workers once, leases them the shards of a block
+ * one by one, and answers with the one sum. What goes in and out of it does not depend on how many workers it has.
+ */
+export function relayTraining(deps: RelayTrainingDeps): Implementation {
+  const fences = new RunFences()
+  const driver = new RoundDriver({ ...deps, codec: 'tensors', slots: 2, trustsMembers: false, patience: 1 })
+  return implement(Training, {
+    async reduce({ fence, plan, attempt, dataStep, from, to, format, length, values: sent }, { signal }) {
+      const values = fences.admit(fence, sent)
+      if (deps.directory.list().length === 0) {
+        throw new RpcError('unavailable', 'Cannot compute the shards: no worker is connected', { neverSent: true })
+      }
+      const outcome = await driver.run({
+        fence,
+        plan,
+        dataStep,
+        format,
+        values,
+        length,
+        whole: { from, to },
+        units: alignedUnits(from, to, to - from),
+      }, signal)
+      return { fence, attempt, sum: packSum(format, outcome.sum), workers: outcome.workers }
+    },
+  })
+}

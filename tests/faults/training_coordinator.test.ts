@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sha256Hex } from '../../shared/base/bytes.ts'
+import { readCheckpoint } from '../../shared/training/checkpoint.ts'
+import type { Running } from '../fixtures/process.ts'
+import { eventsOf, reached, resultOf, TrainingScene } from './training_harness.ts'
+
+let scene: TrainingScene
+let worker: Running
+let undisturbed: string
+beforeAll(async () => {
+  scene = await TrainingScene.open()
+  worker = scene.startWorker()
+  undisturbed = await resultOf(scene.startTraining('alone.onnx'))
+}, 120_000)
+afterAll(async () => {
+  await worker.stop()
+  await scene[Symbol.asyncDispose]()
+})
+
+describe('a coordinator', () => {
+  it('that is killed is followed by one that waited, to the same bits', { timeout: 120_000 }, async () => {
+    const first = scene.startTraining('killed.onnx')
+    await reached(first, 5)
+    const second = scene.startTraining('killed.onnx', ['--resume'])
+    await second.wrote(/"type":"waiting"/)
+    await reached(first, 37)
+    first.signal('SIGKILL')
+    await first.ended
+    expect(await resultOf(second)).toBe(undisturbed)
+    const [before, after] = [epochOf(first), epochOf(second)]
+    expect(after).toBeGreaterThan(before)
+    // It went on from a checkpoint, not from the start.
+    const started = eventsOf(second).find(({ type }) => type === 'started')
+    expect(started?.step).toBeGreaterThanOrEqual(30)
+  })
+
+  it('that was paused beyond its lease writes nothing any more', { timeout: 120_000 }, async () => {
+    const first = scene.startTraining('paused.onnx')
+    await reached(first, 25)
+    first.signal('SIGSTOP')
+    const second = scene.startTraining('paused.onnx', ['--resume'])
+    await reached(second, 60)
+    first.signal('SIGCONT')
+    const { code, stderr } = await first.ended
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/epoch/)
+    expect(eventsOf(first).some(({ type }) => type === 'written')).toBe(false)
+    expect(await resultOf(second)).toBe(undisturbed)
+    const folder = join(scene.folder, 'paused.onnx.run/checkpoints/paused')
+    const [last, ...others] = readdirSync(folder)
+    expect(others).toEqual([])
+    const { description } = readCheckpoint(readFileSync(join(folder, last ?? '')))
+    expect(description).toMatchObject({ step: 128, epoch: epochOf(second) })
+    expect(await sha256Hex(readFileSync(join(scene.folder, 'paused.onnx')))).toBe(undisturbed)
+  })
+
+  it('that is interrupted leaves a checkpoint from which the run goes on', { timeout: 120_000 }, async () => {
+    const first = scene.startTraining('interrupted.onnx')
+    await reached(first, 43)
+    first.signal('SIGINT')
+    expect((await first.ended).code).toBe(0)
+    const ended = eventsOf(first).find(({ type }) => type === 'ended')
+    expect(ended?.reason).toBe('interrupted')
+    const refused = scene.startTraining('interrupted.onnx')
+    expect(await refused.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('--resume') })
+    const other = scene.startTraining('interrupted.onnx', ['--resume', '--lr', '1e-2'])
+    expect(await other.ended).toMatchObject({ code: 1, stderr: expect.stringContaining('as in the checkpoint') })
+    const second = scene.startTraining('interrupted.onnx', ['--resume'])
+    expect(await resultOf(second)).toBe(undisturbed)
+    expect(eventsOf(second).find(({ type }) => type === 'started')?.step).toBe(ended?.step)
+  })
+})
+
+function epochOf(running: Running): number {
+  return eventsOf(running).find(({ type }) => type === 'started')?.epoch ?? NaN
+}
