@@ -45,13 +45,16 @@ const decoder = new Decoder({ maxArrayLength: LIMITS.maxNodes, maxMapLength: LIM
 /** Encoder and decoder keep their last message. One larger than this is not worth its memory. */
 const MAX_KEPT_BYTES = 1 << 20
 
-/** @returns the message with placeholders for its tensors, which are in `slots`; valid until the next encode */
-function encodeSkeleton(value: unknown): Uint8Array {
+/**
+ * @param mode `encode` for bytes of the caller's own, `encodeSharedRef` for bytes that are valid until the next encode
+ * @returns the message with placeholders for its tensors, which are in `slots`
+ */
+function encodeSkeleton(value: unknown, mode: 'encode' | 'encodeSharedRef'): Bytes {
   slots.length = 0
   try {
-    const skeleton = encoder.encodeSharedRef(value)
-    if (skeleton.buffer.byteLength > MAX_KEPT_BYTES) encoder = newEncoder()
-    return skeleton
+    const skeleton = encoder[mode](value)
+    if (skeleton.byteLength > MAX_KEPT_BYTES) encoder = newEncoder()
+    return skeleton as Bytes
   } catch (cause) {
     throw new RpcError('internal', `Cannot encode the message: ${(cause as Error).message}`, { cause })
   }
@@ -62,8 +65,16 @@ function encodeSkeleton(value: unknown): Uint8Array {
  * @throws RpcError `internal` for what msgpack cannot hold (functions, symbols, bigints)
  */
 export function encodeParts(value: unknown): Uint8Array[] {
-  const skeleton = encodeSkeleton(value).slice()
-  if (slots.length === 0) return [skeleton]
+  return withTensors(encodeSkeleton(value, 'encode'))
+}
+
+/** Encodes a value as one msgpack message. */
+export function encode(value: unknown): Bytes {
+  const skeleton = encodeSkeleton(value, 'encode')
+  return slots.length === 0 ? skeleton : concat(withTensors(skeleton))
+}
+
+function withTensors(skeleton: Uint8Array): Uint8Array[] {
   const parts: Uint8Array[] = []
   let from = 0
   let written = 0
@@ -78,18 +89,13 @@ export function encodeParts(value: unknown): Uint8Array[] {
   return parts
 }
 
-/** Encodes a value as one msgpack message. */
-export function encode(value: unknown): Bytes {
-  return concat(encodeParts(value))
-}
-
 /**
  * Encodes a frame's header.
  * @returns bytes that are valid until the next encode
  * @throws RpcError `internal` if it holds a tensor: those are parts of a frame
  */
 export function encodeHeader(header: Readonly<Record<string, unknown>>): Uint8Array {
-  const bytes = encodeSkeleton(header)
+  const bytes = encodeSkeleton(header, 'encodeSharedRef')
   if (slots.length === 0) return bytes
   slots.length = 0
   throw new RpcError('internal', 'Cannot encode the frame: tensors must be parts, not in the header')
@@ -170,7 +176,7 @@ export function decodeJson(bytes: Uint8Array): unknown {
 
 /** Everything of a tensor's map but its data, padded so that the data start at a multiple of 8. */
 function tensorHead(tensor: Tensor, at: number): Uint8Array {
-  const description = encodeSkeleton({ $tensor: tensor.dtype, shape: tensor.shape })
+  const description = encodeSkeleton({ $tensor: tensor.dtype, shape: tensor.shape }, 'encodeSharedRef')
   const size = tensor.bytes.byteLength
   const lengthBytes = size < 0x100 ? 1 : size < 0x10000 ? 2 : 4
   const fixed = description.byteLength + PAD_KEY.byteLength + 2 + DATA_KEY.byteLength + 1 + lengthBytes

@@ -33,12 +33,11 @@ export function encodeFrame(frame: Frame, maxBytes: number = LIMITS.maxFrameByte
     const isFirst = messages.length === 0
     const bodyAt = isFirst ? headedBodyAt : BARE_BODY_AT
     const message = new Uint8Array(Math.min(bodyAt + bodyBytes - sent, maxBytes))
-    const body = message.subarray(bodyAt)
-    writePrefix(message, frame, sent + body.byteLength < bodyBytes ? MORE : 0, isFirst ? header.byteLength : 0)
     if (isFirst) message.set(header, PREFIX_BYTES)
-    copyBody(parts, sent, body)
+    if (bodyBytes > 0) copyBody(parts, sent, message.subarray(bodyAt))
+    sent += message.byteLength - bodyAt
+    writePrefix(message, frame, sent < bodyBytes ? MORE : 0, isFirst ? header.byteLength : 0)
     messages.push(message)
-    sent += body.byteLength
   } while (sent < bodyBytes)
   return messages
 }
@@ -48,9 +47,13 @@ function writePrefix(message: Uint8Array, frame: Frame, flags: number, headerByt
   message[1] = VERSION
   message[2] = FRAME_TYPES[frame.type]
   message[3] = flags
-  const view = new DataView(message.buffer, message.byteOffset, PREFIX_BYTES)
-  view.setUint32(4, frame.id, true)
-  view.setUint32(8, headerBytes, true)
+  writeUint32(message, 4, frame.id)
+  writeUint32(message, 8, headerBytes)
+}
+
+/** Little-endian, as all of a prefix. A DataView for two numbers would cost more than they do. */
+function writeUint32(message: Uint8Array, at: number, value: number): void {
+  for (let i = 0; i < 4; i++) message[at + i] = value >>> (8 * i)
 }
 
 /** Copies to `target` what the body of `parts`, each padded to a multiple of 8, holds from byte `from` on. */

@@ -1,4 +1,4 @@
-import { alignUp, concat } from '../base/bytes.ts'
+import { alignUp, concat, EMPTY } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { decodeHeader } from './codec.ts'
 import { invalid } from './errors.ts'
@@ -72,15 +72,15 @@ export class FrameReader {
     if (!kind) throw refuse(`unknown type ${code}`)
     const flags = message[3] ?? 0
     if (flags > MORE) throw refuse(`unknown flags ${flags}`)
-    const view = new DataView(message.buffer, message.byteOffset, PREFIX_BYTES)
-    const id = view.getUint32(4, true)
+    const id = readUint32(message, 4)
     if ((id !== 0) !== kind.hasId) throw refuse(`a ${kind.type} frame must ${kind.hasId ? '' : 'not '}name a call`)
-    const headerBytes = view.getUint32(8, true)
+    const headerBytes = readUint32(message, 8)
     if (headerBytes > LIMITS.maxHeaderBytes || PREFIX_BYTES + headerBytes > size) {
       throw refuse(`a header of ${headerBytes} bytes does not fit`)
     }
     const header = message.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes)
-    const body = message.subarray(Math.min(alignUp(PREFIX_BYTES + headerBytes, 8), size))
+    const bodyAt = alignUp(PREFIX_BYTES + headerBytes, 8)
+    const body = bodyAt < size ? message.subarray(bodyAt) : EMPTY
     const isLast = flags !== MORE
     if (!kind.hasBody && (!isLast || body.byteLength > 0)) throw refuse(`a ${kind.type} frame has no body`)
 
@@ -149,6 +149,12 @@ export class FrameReader {
     this.#heldBytes -= unfinished.heldBytes
     this.#unfinished.delete(key)
   }
+}
+
+function readUint32(message: Uint8Array, at: number): number {
+  let value = 0
+  for (let i = 3; i >= 0; i--) value = value * 256 + (message[at + i] ?? 0)
+  return value
 }
 
 function keyOf(code: number, id: number): number {

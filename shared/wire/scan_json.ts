@@ -109,29 +109,37 @@ const EXACT_DIGITS = 15
 /** Digits that no finite double needs more of before its point. */
 const LARGEST_DIGITS = 309
 
+const [DIGIT, SIGN, POINT, EXPONENT] = [1, 2, 4, 8]
+/** What a byte is in a number; 0 for those that end it. */
+const IN_NUMBER = (() => {
+  const kinds = new Uint8Array(256)
+  for (const char of '0123456789') kinds[char.charCodeAt(0)] = DIGIT
+  for (const char of '+-') kinds[char.charCodeAt(0)] = SIGN
+  for (const char of 'eE') kinds[char.charCodeAt(0)] = EXPONENT
+  kinds[0x2e] = POINT
+  return kinds
+})()
+
 function endOfNumber(bytes: Uint8Array, start: number): number {
   let at = start
-  let isInteger = true
-  let exponentAt = 0
+  let seen = 0
   for (; at < bytes.length; at++) {
-    const byte = bytes[at] ?? 0
-    if (byte >= 0x30 && byte <= 0x39) continue
-    if (byte === 0x2e || byte === 0x2b || byte === 0x2d) {
-      if (byte === 0x2e) isInteger = false
-    } else if ((byte | 0x20) === 0x65) {
-      isInteger = false
-      exponentAt = at
-    } else break
+    const kind = IN_NUMBER[bytes[at] ?? 0] ?? 0
+    if (kind === 0) break
+    seen |= kind
   }
-  if (isInteger) {
+  if ((seen & (POINT | EXPONENT)) === 0) {
     if (at - start > EXACT_DIGITS) checkInteger(decodeUtf8(bytes.subarray(start, at)))
-  } else if (
-    at - start >= LARGEST_DIGITS || (exponentAt > 0 && bytes[exponentAt + 1] !== 0x2d && at - exponentAt > 3)
-  ) {
-    const text = decodeUtf8(bytes.subarray(start, at))
-    if (!Number.isFinite(Number(text))) throw refuse(`numbers must be finite, got ${text.slice(0, 80)}`)
-  }
+  } else if (at - start >= LARGEST_DIGITS || (seen & EXPONENT) !== 0) checkFinite(bytes.subarray(start, at))
   return at
+}
+
+function checkFinite(literal: Uint8Array): void {
+  const digits = literal.length - 1 - Math.max(literal.lastIndexOf(0x65), literal.lastIndexOf(0x45))
+  // An exponent of one or two digits cannot do it alone.
+  if (digits <= 2 && literal.length < LARGEST_DIGITS) return
+  const text = decodeUtf8(literal)
+  if (!Number.isFinite(Number(text))) throw refuse(`numbers must be finite, got ${text.slice(0, 80)}`)
 }
 
 /** An integer written out must come back digit for digit: what a double would round is refused, not rounded. */
