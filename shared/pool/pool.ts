@@ -1,15 +1,12 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
-import { LIMITS } from '../base/limits.ts'
 import type { Metrics } from '../base/metrics.ts'
-import { jitter, type Random } from '../base/random.ts'
-import type { ModelRef } from '../contracts/pool.ts'
+import type { Random } from '../base/random.ts'
 import { abortError } from '../rpc/deadline.ts'
 import { RpcError } from '../wire/errors.ts'
-import { CallQueue } from './call_queue.ts'
-import { DrainMeter } from './drain_meter.ts'
 import { before, PoolCall, type PoolRequest, type PoolResult } from './pool_call.ts'
 import { type PoolWorker, type Run, Seat, SeatBook, type WorkerReply } from './seat.ts'
+import { Waiting } from './waiting.ts'
 
 export type { PoolRequest, PoolResult, Priority } from './pool_call.ts'
 export type { PoolWorker, WorkerReply } from './seat.ts'
@@ -28,8 +25,6 @@ export interface PoolDeps {
 
 /** A call that took this many workers with it is not tried on another. */
 const MAX_LOST = 3
-/** The part of a call's time that it may spend waiting: the rest is for the run, and for what the estimate is off. */
-const MAX_WAIT_SHARE = 0.5
 
 /**
  * One queue per model, bound late to whichever worker is free. Calls that wait are joined into one run; a call whose
@@ -41,11 +36,8 @@ const MAX_WAIT_SHARE = 0.5
  */
 export class Pool {
   readonly #deps: PoolDeps
-  readonly #random: Random
-  readonly #queues = new Map<string, CallQueue>()
+  readonly #waiting: Waiting
   readonly #seats = new SeatBook()
-  readonly #drain: DrainMeter
-  #queuedBytes = 0
   #calls = 0
   #dispatchIsDue = false
   #runs = 0
@@ -53,22 +45,23 @@ export class Pool {
 
   constructor(deps: PoolDeps) {
     this.#deps = deps
-    this.#random = deps.random ?? Math.random
-    this.#drain = new DrainMeter(deps.clock)
+    this.#waiting = new Waiting({
+      clock: deps.clock,
+      random: deps.random ?? Math.random,
+      onOverflow: (reason) => deps.metrics.count('shoal_pool_calls_shed_total', { reason }),
+    })
     deps.metrics.gauge('shoal_pool_queued_calls', () => this.queued)
     deps.metrics.gauge('shoal_pool_workers', () => this.#seats.size)
   }
 
   /** Calls that wait for a worker. */
   get queued(): number {
-    let total = 0
-    for (const queue of this.#queues.values()) total += queue.length
-    return total
+    return this.#waiting.calls
   }
 
   /** Models with calls waiting. */
   get models(): number {
-    return this.#queues.size
+    return this.#waiting.models
   }
 
   /** Workers, those that are leaving included. */
@@ -120,82 +113,18 @@ export class Pool {
     return new Promise((resolve, reject) => {
       const at = { sequence: this.#calls++, nowMs: this.#deps.clock.now() }
       const call = new PoolCall(request, at, resolve, reject, this.#onGone)
-      const refused = this.#refuse(call, request.timeoutMs)
+      const refused = this.#waiting.push(call, request.timeoutMs ?? Infinity, this.#seats.idle)
       if (refused) return call.reject(refused)
-      this.#queueOf(call.model).push(call)
-      this.#queuedBytes += call.bytes
       this.#dispatchSoon()
     })
-  }
-
-  /** Why a call cannot be queued. Where nothing waits, it always can. */
-  #refuse(call: PoolCall, timeoutMs = Infinity): RpcError | undefined {
-    if (this.#queues.size === 0) return undefined
-    const { length = 0, bytes = 0 } = this.#queues.get(call.model.sha256) ?? {}
-    if (length >= LIMITS.maxQueuedCalls) {
-      return this.#overflow('count', `${length} calls wait for this model already`, call)
-    }
-    if (bytes + call.bytes > LIMITS.maxQueuedBytes || this.#queuedBytes + call.bytes > LIMITS.maxPoolBytes) {
-      const waiting = `calls of ${bytes} bytes wait for this model and of ${this.#queuedBytes} bytes for all`
-      return this.#overflow('bytes', waiting, call)
-    }
-    const waitMs = this.#waitMs(call)
-    if (waitMs === undefined || waitMs <= timeoutMs * MAX_WAIT_SHARE) return undefined
-    return this.#overflow('deadline', `it would wait about ${Math.round(waitMs)} of its ${timeoutMs} ms`, call)
-  }
-
-  #overflow(reason: 'count' | 'bytes' | 'deadline', why: string, call: PoolCall): RpcError {
-    this.#deps.metrics.count('shoal_pool_calls_shed_total', { reason })
-    const waitMs = this.#waitMs(call) ?? DEFAULTS.retryAfterMs
-    const retryAfterMs = Math.min(
-      DEFAULTS.retryAfterCapMs,
-      Math.max(1, Math.round(jitter(waitMs, DEFAULTS.beatJitter, this.#random))),
-    )
-    return new RpcError('resource_exhausted', `Cannot queue the call: ${why}`, { retryAfterMs, neverSent: true })
-  }
-
-  /** How long a new call would wait: workers take the oldest call of any model, so all queues count. */
-  #waitMs(call: PoolCall): number | undefined {
-    let runs = 0
-    for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority)
-    // Calls that came together are dispatched together, onto what is idle now.
-    return this.#drain.estimateMs(Math.max(0, runs - this.#seats.idle))
-  }
-
-  #queueOf(model: ModelRef): CallQueue {
-    let queue = this.#queues.get(model.sha256)
-    if (!queue) this.#queues.set(model.sha256, queue = new CallQueue())
-    return queue
-  }
-
-  /** Notes that calls have left a queue. */
-  #left(calls: readonly PoolCall[], queue: CallQueue): void {
-    for (const call of calls) this.#queuedBytes -= call.bytes
-    const sha256 = calls[0]?.model.sha256
-    if (queue.length === 0 && sha256 !== undefined) this.#queues.delete(sha256)
-  }
-
-  #putBack(calls: readonly PoolCall[]): void {
-    const [first] = calls
-    if (!first) return
-    for (const call of calls) {
-      call.run = undefined
-      this.#queuedBytes += call.bytes
-    }
-    this.#queueOf(first.model).putBack(calls)
   }
 
   /** A caller has gone: a waiting call leaves its queue at once, a run is cancelled when all of its callers have gone. */
   readonly #onGone = (call: PoolCall): void => {
     const { run } = call
     this.#deps.metrics.count('shoal_pool_calls_dropped_total', { state: run ? 'running' : 'queued' })
-    if (run) {
-      if (--run.live === 0) run.cancel.abort(call.signal.reason)
-      return
-    }
-    const queue = this.#queues.get(call.model.sha256)
-    if (queue?.remove(call)) this.#left([call], queue)
-    this.#drain.backlog = this.#queues.size > 0
+    if (!run) this.#waiting.remove(call)
+    else if (--run.live === 0) run.cancel.abort(call.signal.reason)
   }
 
   #dispatchSoon(): void {
@@ -210,38 +139,23 @@ export class Pool {
 
   #dispatch(): void {
     for (let next = this.#next(); next; next = this.#next()) {
-      const { queue, seat } = next
-      const calls = queue.take()
-      this.#left(calls, queue)
-      this.#drain.started()
-      void this.#start(seat, calls)
+      void this.#start(next.seat, this.#waiting.take(next.head.model.sha256))
     }
-    this.#drain.backlog = this.#queues.size > 0
+    this.#waiting.settle()
   }
 
   /** The call that has waited longest, with the best seat for it. */
-  #next(): { queue: CallQueue; seat: Seat } | undefined {
+  #next(): { head: PoolCall; seat: Seat } | undefined {
     for (;;) {
       if (!this.#seats.best(undefined)) return undefined
-      const oldest = this.#oldest()
-      const seat = this.#seats.best(oldest?.head.model.sha256)
+      const head = this.#waiting.peek()
+      const seat = this.#seats.best(head?.model.sha256)
       if (!seat) return undefined
       const overdue = this.#seats.overdue(seat)
       const [first] = overdue?.calls ?? []
-      if (!overdue || !first || (oldest && before(oldest.head, first))) {
-        return oldest && { queue: oldest.queue, seat }
-      }
+      if (!overdue || !first || (head && before(head, first))) return head && { head, seat }
       this.#takeBack(overdue)
     }
-  }
-
-  #oldest(): { queue: CallQueue; head: PoolCall } | undefined {
-    let oldest: { queue: CallQueue; head: PoolCall } | undefined
-    for (const queue of this.#queues.values()) {
-      const head = queue.peek()
-      if (head && (!oldest || before(head, oldest.head))) oldest = { queue, head }
-    }
-    return oldest
   }
 
   /** Takes a run back from a worker that has not begun it. */
@@ -249,7 +163,7 @@ export class Pool {
     this.#deps.metrics.count('shoal_pool_runs_taken_back_total')
     run.seat.prefetches = false
     this.#seats.release(run)
-    this.#putBack(run.calls.filter((call) => !call.signal.aborted))
+    this.#waiting.putBack(run.calls.filter((call) => !call.signal.aborted))
     run.cancel.abort(new RpcError('canceled', 'Cannot finish the run: another worker has taken it over'))
   }
 
@@ -311,7 +225,7 @@ export class Pool {
     for (const half of [waiting.slice(0, middle), waiting.slice(middle)]) {
       const key = `split ${this.#splits++}`
       for (const call of half) call.joinOnly(key)
-      this.#putBack(half)
+      this.#waiting.putBack(half)
     }
   }
 
@@ -330,7 +244,7 @@ export class Pool {
       else if (this.#seats.usable === 0) call.reject(noWorkers(true))
       else again.push(call)
     }
-    this.#putBack(again)
+    this.#waiting.putBack(again)
   }
 
   /** A worker that is still there but cannot work would answer each call at once: it is left alone for a moment. */
@@ -345,12 +259,7 @@ export class Pool {
   }
 
   #failWaiting(): void {
-    for (const queue of [...this.#queues.values()]) {
-      const calls = queue.takeAll()
-      this.#left(calls, queue)
-      for (const call of calls) call.reject(noWorkers(call.sent))
-    }
-    this.#drain.backlog = false
+    for (const call of this.#waiting.takeAll()) call.reject(noWorkers(call.sent))
   }
 }
 

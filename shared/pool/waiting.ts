@@ -1,0 +1,146 @@
+import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
+import { jitter, type Random } from '../base/random.ts'
+import { RpcError } from '../wire/errors.ts'
+import { CallQueue } from './call_queue.ts'
+import { DrainMeter } from './drain_meter.ts'
+import { before, type PoolCall } from './pool_call.ts'
+
+/** The part of a call's time that it may spend waiting: the rest is for the run, and for what the estimate is off. */
+const MAX_WAIT_SHARE = 0.5
+
+/** Why a call was not queued. */
+export type Overflow = 'count' | 'bytes' | 'deadline'
+
+export interface WaitingDeps {
+  clock: Pick<Clock, 'now'>
+  random: Random
+  onOverflow(reason: Overflow): void
+}
+
+/** The calls that wait, one queue for each model that has any, and how fast they go. */
+export class Waiting {
+  readonly #deps: WaitingDeps
+  readonly #queues = new Map<string, CallQueue>()
+  readonly #drain: DrainMeter
+  #bytes = 0
+
+  constructor(deps: WaitingDeps) {
+    this.#deps = deps
+    this.#drain = new DrainMeter(deps.clock)
+  }
+
+  get calls(): number {
+    let total = 0
+    for (const queue of this.#queues.values()) total += queue.length
+    return total
+  }
+
+  /** Models with calls waiting. */
+  get models(): number {
+    return this.#queues.size
+  }
+
+  /**
+   * Queues a call, unless it would exceed a bound or wait for most of its time. Where nothing waits, it always can.
+   * @param idle workers that have nothing to do: calls that came together go onto them together
+   * @returns why not: `resource_exhausted`, with the time that the backlog takes to drain
+   */
+  push(call: PoolCall, timeoutMs: number, idle: number): RpcError | undefined {
+    const refused = this.#queues.size > 0 ? this.#refuse(call, timeoutMs, idle) : undefined
+    if (refused) return refused
+    this.#queueOf(call).push(call)
+    this.#bytes += call.bytes
+    return undefined
+  }
+
+  /** Puts calls of one model back where they stood. */
+  putBack(calls: readonly PoolCall[]): void {
+    const [first] = calls
+    if (!first) return
+    for (const call of calls) {
+      call.run = undefined
+      this.#bytes += call.bytes
+    }
+    this.#queueOf(first).putBack(calls)
+  }
+
+  /** Takes out a call whose caller has gone. */
+  remove(call: PoolCall): void {
+    if (this.#queues.get(call.model.sha256)?.remove(call)) this.#left([call])
+    this.settle()
+  }
+
+  /** The call that goes next: of high priority if there is one, and of those the longest waiting. */
+  peek(): PoolCall | undefined {
+    let oldest: PoolCall | undefined
+    for (const queue of this.#queues.values()) {
+      const head = queue.peek()
+      if (head && (!oldest || before(head, oldest))) oldest = head
+    }
+    return oldest
+  }
+
+  /** Takes the next call of a model, with those that share its run. */
+  take(sha256: string): PoolCall[] {
+    const calls = this.#queues.get(sha256)?.take() ?? []
+    this.#left(calls)
+    this.#drain.started()
+    return calls
+  }
+
+  takeAll(): PoolCall[] {
+    const calls = [...this.#queues.values()].flatMap((queue) => queue.takeAll())
+    this.#queues.clear()
+    this.#bytes = 0
+    this.settle()
+    return calls
+  }
+
+  /** Says that what could be sent has been sent: what is left is a backlog. */
+  settle(): void {
+    this.#drain.backlog = this.#queues.size > 0
+  }
+
+  #queueOf({ model }: PoolCall): CallQueue {
+    let queue = this.#queues.get(model.sha256)
+    if (!queue) this.#queues.set(model.sha256, queue = new CallQueue())
+    return queue
+  }
+
+  /** Notes that calls of one model have left their queue. */
+  #left(calls: readonly PoolCall[]): void {
+    for (const call of calls) this.#bytes -= call.bytes
+    const sha256 = calls[0]?.model.sha256
+    if (sha256 !== undefined && this.#queues.get(sha256)?.length === 0) this.#queues.delete(sha256)
+  }
+
+  #refuse(call: PoolCall, timeoutMs: number, idle: number): RpcError | undefined {
+    const { length = 0, bytes = 0 } = this.#queues.get(call.model.sha256) ?? {}
+    const waitMs = this.#waitMs(call, idle)
+    if (length >= LIMITS.maxQueuedCalls) {
+      return this.#overflow('count', `${length} calls wait for this model already`, waitMs)
+    }
+    if (bytes + call.bytes > LIMITS.maxQueuedBytes || this.#bytes + call.bytes > LIMITS.maxPoolBytes) {
+      const waiting = `calls of ${bytes} bytes wait for this model and of ${this.#bytes} bytes for all`
+      return this.#overflow('bytes', waiting, waitMs)
+    }
+    if (waitMs === undefined || waitMs <= timeoutMs * MAX_WAIT_SHARE) return undefined
+    return this.#overflow('deadline', `it would wait about ${Math.round(waitMs)} of its ${timeoutMs} ms`, waitMs)
+  }
+
+  #overflow(reason: Overflow, why: string, waitMs: number = DEFAULTS.retryAfterMs): RpcError {
+    this.#deps.onOverflow(reason)
+    const spreadMs = Math.round(jitter(waitMs, DEFAULTS.beatJitter, this.#deps.random))
+    const retryAfterMs = Math.min(DEFAULTS.retryAfterCapMs, Math.max(1, spreadMs))
+    return new RpcError('resource_exhausted', `Cannot queue the call: ${why}`, { retryAfterMs, neverSent: true })
+  }
+
+  /** How long a new call would wait: workers take the oldest call of any model, so all queues count. */
+  #waitMs(call: PoolCall, idle: number): number | undefined {
+    let runs = 0
+    for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority)
+    return this.#drain.estimateMs(Math.max(0, runs - idle))
+  }
+}
