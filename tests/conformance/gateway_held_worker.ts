@@ -108,7 +108,7 @@ export function hello(token: string | undefined, name: string): Record<string, u
   return {
     token,
     name,
-    incarnation: 'life_1',
+    incarnation: `life of ${name}`,
     info: {
       device: 'wasm',
       build: 'wasm',
