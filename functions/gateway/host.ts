@@ -45,6 +45,8 @@ export interface HostGateway {
   guard: Guard
   rpc: RpcAnswer
   store: string
+  /** Ends answers that would go on for ever. */
+  endStreams(): void
   close(): Promise<void>
 }
 
@@ -62,6 +64,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
 
   const gateway = wireGateway({
     ...common,
+    lasting: true,
     guard,
     blobs: new FileBlobStore(join(dataDir, 'models')),
     assets: fileAssets(ASSETS),
@@ -84,7 +87,9 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     guard,
     rpc,
     store: stores.description,
+    endStreams: () => gateway.watch?.close(),
     async close() {
+      gateway.watch?.close()
       await relay.close()
       await upstream?.close()
       await stores.close()

@@ -7,6 +7,7 @@ import { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
 import { preferHealthy, preferZone } from '../../shared/registry/health.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
+import { RegistryWatch } from '../../shared/registry/watch.ts'
 import { createRouter } from '../../shared/routing/call.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
@@ -30,6 +31,8 @@ export interface Platform {
   assets(path: string): Promise<Response>
   /** Where this gateway runs: instances of the same zone are preferred. None by default. */
   zone?: string
+  /** Whether this process lives on between requests, so that it can keep its table fresh. Not by default. */
+  lasting?: boolean
   clock: Clock
   random: Random
   metrics: Metrics
@@ -65,6 +68,8 @@ export function wireGateway(platform: Platform): GatewayDeps {
   return {
     ...platform,
     leases,
+    table,
+    watch: platform.lasting ? new RegistryWatch(table, clock) : undefined,
     catalog,
     route,
     infer: createInference({ catalog, route }),

@@ -1,7 +1,7 @@
 import { invalid, RpcError } from '../../wire/errors.ts'
 import { abortError } from '../deadline.ts'
 import { CONTENT_TYPES, type HttpCodec, inCodec, readHttpResponse } from '../http.ts'
-import type { RpcRequest, Send, Transport } from '../send.ts'
+import type { RpcRequest, Send, Transport, UnaryResponse } from '../send.ts'
 
 export interface FetchOptions {
   codec?: HttpCodec
@@ -29,15 +29,7 @@ function fetchSend(base: string, options: FetchOptions): Send {
     }
     const outgoing = toHttpRequest(root, request, options)
     try {
-      const response = await send(outgoing)
-      // In browsers a redirect that is not followed shows neither its status nor its target.
-      if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) {
-        throw new RpcError(
-          'unavailable',
-          `Cannot call ${request.service}: ${root} answered with a redirect, which is not followed`,
-        )
-      }
-      return await readHttpResponse(response)
+      return await readAnswer(await send(outgoing), request.service, root)
     } catch (thrown) {
       if (request.signal.aborted) throw abortError(request.signal.reason)
       throw thrown instanceof RpcError ? thrown : unreachable(root, thrown)
@@ -45,12 +37,23 @@ function fetchSend(base: string, options: FetchOptions): Send {
   }
 }
 
+/** Reads an answer to a call. @throws RpcError if it is an error, or a redirect */
+export async function readAnswer(response: Response, service: string, root: string): Promise<UnaryResponse> {
+  // In browsers a redirect that is not followed shows neither its status nor its target.
+  if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) {
+    throw new RpcError(
+      'unavailable',
+      `Cannot call ${service}: ${root} answered with a redirect, which is not followed`,
+    )
+  }
+  return await readHttpResponse(response)
+}
+
 function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions): Request {
   const codec: HttpCodec = request.payload.codec === 'json' ? 'json' : options.codec ?? 'msgpack'
   const { body } = inCodec(request.payload, codec)
-  const path = `/rpc/${encodeURIComponent(request.service)}/${encodeURIComponent(request.method)}`
   try {
-    return new Request(root + path, {
+    return new Request(root + pathOf(request), {
       method: 'POST',
       headers: { ...options.headers, ...headersOf(request), 'content-type': CONTENT_TYPES[codec] },
       body,
@@ -62,7 +65,13 @@ function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions)
   }
 }
 
-function headersOf(request: RpcRequest): Record<string, string> {
+/** Where a call goes, below the address of whoever serves it. */
+export function pathOf({ service, method }: RpcRequest): string {
+  return `/rpc/${encodeURIComponent(service)}/${encodeURIComponent(method)}`
+}
+
+/** A call's headers, without that of its body. */
+export function headersOf(request: RpcRequest): Record<string, string> {
   const headers: Record<string, string> = {
     ...request.metadata,
     'connect-protocol-version': '1',
