@@ -4,6 +4,8 @@ import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
+import type { RegistryTable } from '../../shared/registry/table.ts'
+import type { RegistryWatch } from '../../shared/registry/watch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { Guard } from './guard.ts'
@@ -16,6 +18,10 @@ export interface GatewayDeps {
   /** Where models lie, and what training needs: graphs, plans, data. */
   blobs: BlobStore
   leases: LeaseStore
+  /** This process's copy of the registry. */
+  table: RegistryTable
+  /** Keeps it fresh, where the process lives on between requests. */
+  watch?: RegistryWatch
   /** Calls a service by name over the registry. */
   route: Send
   infer: Infer

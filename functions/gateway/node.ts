@@ -27,7 +27,7 @@ const CLOSE_MS = 1_000
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
-  const { app, guard, rpc, store, close } = await openHostGateway(options, upgrade)
+  const { app, guard, rpc, store, endStreams, close } = await openHostGateway(options, upgrade)
   const serveRpc = nodeRpc(guard, rpc)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxFrameBytes, perMessageDeflate: false })
   return await new Promise((resolve, reject) => {
@@ -53,6 +53,7 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
             const closed = new Promise((done) =>
               server.close(done)
             )
+            endStreams()
             await answered(options.drainMs ?? DEFAULTS.drainMs)
             await beforeLinksEnd?.()
             await close()

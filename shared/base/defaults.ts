@@ -50,8 +50,10 @@ export const DEFAULTS = {
   sqliteBusyTimeoutMs: 5_000,
   /** How old a cached registry table may be before a refresh is started beside the call that reads it. */
   registryRefreshMs: 1_000,
-  /** How soon it is refreshed again after an instance failed to answer, or the store did. */
+  /** How soon it is refreshed again after an instance failed to answer; for a service not known yet, after the store did. */
   registryMinRefreshMs: 100,
+  /** For how long after its last reading a service's table is kept fresh by a host that lives on between calls. */
+  registryWatchMs: 300_000,
   /** How old it may be before a call waits for the refresh, and how long it waits at most. */
   registryMaxStaleMs: 15_000,
   registryWaitMs: 250,

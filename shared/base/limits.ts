@@ -90,6 +90,8 @@ export const LIMITS = {
   maxDataBlobBytes: 32 * MiB,
   /** Runs of training that a worker or relay remembers the epoch of. */
   maxTrainingRuns: 64,
+  /** Streams of registry events at once. Each holds a request open. */
+  maxWatchers: 256,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

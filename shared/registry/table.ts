@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { LeasedInstance, LeaseStore } from '../stores/lease_store.ts'
+import { type Known, reconcile } from './reconcile.ts'
 
 export interface TableDeps {
   leases: Pick<LeaseStore, 'list'>
@@ -12,17 +13,24 @@ export interface TableDeps {
   log: Log
 }
 
-/** What is known of one service. */
+/** What is known of one service, and how it is used. */
 interface Entry {
-  revision: number
-  instances: readonly LeasedInstance[]
-  /** When the store last confirmed it, and when it was last read here. */
-  confirmedAtMs: number
+  known: Known
+  /** When a call last read it; -Infinity if none has. */
   readAtMs: number
-  /** When the store last failed to answer; -Infinity once it did answer. */
-  failedAtMs: number
+  /** When the store was last asked, whether or not it answered. */
+  askedAtMs: number
+  /** Whether the store failed when it was last asked. */
+  failed: boolean
   /** An instance did not answer: the store may know more by now. */
   doubted: boolean
+}
+
+/** A service as this process sees it. */
+export interface TableView {
+  instances: readonly LeasedInstance[]
+  /** How far behind the store it may be. */
+  ageMs: number
 }
 
 /**
@@ -35,6 +43,7 @@ export class RegistryTable {
   /** In order of their last reading, the longest unread first. */
   readonly #entries = new Map<string, Entry>()
   readonly #refreshing = new Map<string, Promise<void>>()
+  readonly #listeners = new Set<(service: string) => void>()
   #lastFailure: { atMs: number; thrown: unknown } | undefined
 
   constructor(deps: TableDeps) {
@@ -51,8 +60,8 @@ export class RegistryTable {
   ageMs(): number {
     const nowMs = this.#deps.clock.now()
     let oldest = 0
-    for (const { confirmedAtMs, readAtMs } of this.#entries.values()) {
-      if (nowMs - readAtMs <= DEFAULTS.registryMaxStaleMs) oldest = Math.max(oldest, nowMs - confirmedAtMs)
+    for (const { known, readAtMs } of this.#entries.values()) {
+      if (nowMs - readAtMs <= DEFAULTS.registryMaxStaleMs) oldest = Math.max(oldest, nowMs - known.confirmedAtMs)
     }
     return oldest
   }
@@ -62,15 +71,48 @@ export class RegistryTable {
     const entry = this.#read(service)
     if (!entry) {
       await this.#learn(service)
-      return this.#read(service)?.instances ?? []
+      return this.#read(service)?.known.instances ?? []
     }
-    const ageMs = this.#deps.clock.now() - entry.confirmedAtMs
-    if (!this.#isDue(entry, ageMs)) return entry.instances
+    if (!this.#isDue(entry)) return entry.known.instances
+    const { failed } = entry
+    const ageMs = this.#deps.clock.now() - entry.known.confirmedAtMs
     const refreshed = this.#refresh(service)
     // An empty table is worth waiting for, and so is news when what is known is old; but not for a store that is away.
-    const worthWaiting = entry.instances.length === 0 || ageMs > DEFAULTS.registryMaxStaleMs
-    if (worthWaiting && entry.failedAtMs === -Infinity) await this.#atMost(refreshed)
-    return this.#entries.get(service)?.instances ?? entry.instances
+    const worthWaiting = entry.known.instances.length === 0 || ageMs > DEFAULTS.registryMaxStaleMs
+    if (worthWaiting && !failed) await this.#atMost(refreshed)
+    return this.#entries.get(service)?.known.instances ?? entry.known.instances
+  }
+
+  /** A service without counting as a reader of it: for lists and watches. Undefined if the store never answered. */
+  async view(service: string): Promise<TableView | undefined> {
+    const before = this.#entries.get(service)
+    if (!before || this.#isDue(before)) await this.#atMost(this.#refresh(service))
+    const known = this.#entries.get(service)?.known
+    return known && { instances: known.instances, ageMs: this.#deps.clock.now() - known.confirmedAtMs }
+  }
+
+  /** Calls `listener` whenever the instances of a service have changed. @returns ends that */
+  onChange(listener: (service: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => void this.#listeners.delete(listener)
+  }
+
+  /** Services with instances that were read of late: worth keeping fresh between reads. */
+  inUse(): string[] {
+    const sinceMs = this.#deps.clock.now() - DEFAULTS.registryWatchMs
+    const services: string[] = []
+    for (const [service, { known, readAtMs }] of this.#entries) {
+      if (readAtMs >= sinceMs && known.instances.length > 0) services.push(service)
+    }
+    return services
+  }
+
+  /** Asks the store if it was last asked long enough ago. @returns in how many milliseconds that will be so again */
+  keepFresh(service: string): number {
+    const entry = this.#entries.get(service)
+    if (entry && !this.#isDue(entry)) return entry.askedAtMs + DEFAULTS.registryRefreshMs - this.#deps.clock.now()
+    void this.#refresh(service)
+    return DEFAULTS.registryRefreshMs
   }
 
   /** Makes the next read ask the store: an instance turned out to be gone. */
@@ -95,9 +137,10 @@ export class RegistryTable {
     return entry
   }
 
-  #isDue(entry: Entry, ageMs: number): boolean {
-    if (this.#deps.clock.now() - entry.failedAtMs < DEFAULTS.registryMinRefreshMs) return false
-    return ageMs >= (entry.doubted ? DEFAULTS.registryMinRefreshMs : DEFAULTS.registryRefreshMs)
+  /** Due a while after the last question, answered or not: a store in trouble is not asked more often for it. */
+  #isDue({ askedAtMs, doubted, failed }: Entry): boolean {
+    const waitMs = doubted && !failed ? DEFAULTS.registryMinRefreshMs : DEFAULTS.registryRefreshMs
+    return this.#deps.clock.now() - askedAtMs >= waitMs
   }
 
   /** One question to the store at a time for each service, however many calls want the answer. */
@@ -113,23 +156,24 @@ export class RegistryTable {
   }
 
   async #fetch(service: string): Promise<void> {
-    const known = this.#entries.get(service)
-    const nowMs = this.#deps.clock.now()
+    const { leases, clock, metrics, log } = this.#deps
+    const entry = this.#entries.get(service)
+    const askedAtMs = clock.now()
+    if (entry) entry.askedAtMs = askedAtMs
     try {
-      const listing = await this.#deps.leases.list(service, known?.revision)
+      const listing = await leases.list(service, entry?.known.revision)
       this.#lastFailure = undefined
       // Confirmed as of the question: what changed while the answer was under way is not in it.
-      const fresh = { revision: listing.revision, confirmedAtMs: nowMs, failedAtMs: -Infinity, doubted: false }
-      if (known) Object.assign(known, fresh)
-      const instances = 'unchanged' in listing ? known?.instances ?? [] : listing.instances
-      if (known) known.instances = instances
-      else this.#add(service, { ...fresh, instances, readAtMs: nowMs })
+      const known = reconcile(entry?.known, listing, { askedAtMs, answeredAtMs: clock.now() })
+      const hasChanged = known.instances !== entry?.known.instances
+      if (entry) Object.assign(entry, { known, failed: false, doubted: false })
+      else this.#add(service, { known, readAtMs: -Infinity, askedAtMs, failed: false, doubted: false })
+      if (hasChanged) { for (const listener of this.#listeners) listener(service) }
     } catch (thrown) {
-      const atMs = this.#deps.clock.now()
-      this.#lastFailure = { atMs, thrown }
-      if (known) known.failedAtMs = atMs
-      this.#deps.metrics.count('shoal_registry_refresh_failures_total')
-      this.#deps.log('warn', 'registry refresh failed', { service, reason: String(thrown) })
+      this.#lastFailure = { atMs: clock.now(), thrown }
+      if (entry) entry.failed = true
+      metrics.count('shoal_registry_refresh_failures_total')
+      log('warn', 'registry refresh failed', { service, reason: String(thrown) })
       throw thrown
     }
   }
@@ -138,9 +182,9 @@ export class RegistryTable {
   #add(service: string, entry: Entry): void {
     if (this.#entries.size >= LIMITS.maxCachedServices) {
       let victim: string | undefined
-      for (const [name, { instances }] of this.#entries) {
+      for (const [name, { known }] of this.#entries) {
         victim ??= name
-        if (instances.length > 0) continue
+        if (known.instances.length > 0) continue
         victim = name
         break
       }
@@ -152,7 +196,10 @@ export class RegistryTable {
   /** Waits for a refresh, but not so long that a slow store slows calls. */
   async #atMost(refreshed: Promise<void>): Promise<void> {
     const limit = new AbortController()
-    await Promise.race([refreshed.catch(() => {}), sleep(this.#deps.clock, DEFAULTS.registryWaitMs, limit.signal).catch(() => {})])
+    await Promise.race([
+      refreshed.catch(() => {}),
+      sleep(this.#deps.clock, DEFAULTS.registryWaitMs, limit.signal).catch(() => {}),
+    ])
     limit.abort()
   }
 }

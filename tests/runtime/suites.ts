@@ -6,7 +6,9 @@ import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { healthSuite } from '../unit/registry/health_suite.ts'
+import { reconcileSuite } from '../unit/registry/reconcile_suite.ts'
 import { tableSuite } from '../unit/registry/table_suite.ts'
+import { watchSuite } from '../unit/registry/watch_suite.ts'
 import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
 import { hubSuite } from '../unit/relay/hub_suite.ts'
 import { loadSuite } from '../unit/routing/load_suite.ts'
@@ -63,6 +65,8 @@ export const suites: readonly Suite[] = [
   tableSuite,
   announcerSuite,
   healthSuite,
+  reconcileSuite,
+  watchSuite,
   enrolTokenSuite,
   hubSuite,
   serveRunsSuite,

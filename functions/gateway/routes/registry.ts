@@ -9,6 +9,7 @@ import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { toProblem } from './problem.ts'
+import { services } from './services.ts'
 
 const text = z.string().min(1).max(LIMITS.maxNameLength)
 const instance = z.strictObject({
@@ -49,17 +50,7 @@ export function registry(deps: GatewayDeps): Hono {
     return context.body(null, 204)
   })
 
-  app.get('/services', async (context) => context.json({ services: await deps.leases.services() }))
-
-  app.get('/services/:service', async (context) => {
-    const service = context.req.param('service')
-    const listing = await deps.leases.list(service)
-    if ('unchanged' in listing || listing.instances.length === 0) {
-      throw new RpcError('not_found', `Cannot list ${service}: no instance of it is registered`)
-    }
-    const { revision, instances } = listing
-    return context.json({ service, revision, instances })
-  })
+  app.route('/services', services(deps))
 
   app.onError((thrown) => toProblem(thrown))
   return app
