@@ -15,7 +15,7 @@ import { pathCases } from './gateway_path_cases.ts'
 import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
-import { workerCases } from './gateway_worker_cases.ts'
+import { closeOf, workerCases } from './gateway_worker_cases.ts'
 
 export interface GatewayUnderTest {
   url: string
@@ -51,6 +51,7 @@ export function gatewaySuite(
     describe('without keys', () => {
       let gateway: GatewayUnderTest
       let worker: { stop(): Promise<void> } | undefined
+      let silent: Promise<{ code: number }>
       const at = () => gateway.url
       beforeAll(async () => {
         gateway = await start([])
@@ -66,17 +67,19 @@ export function gatewaySuite(
       describe('with a worker', () => {
         beforeAll(async () => {
           worker = await join(at(), {})
+          // Waits out the time for a hello beside the other cases.
+          silent = closeOf(at())
         })
         describe('models', () => modelCases(at))
         describe('Open Inference Protocol', () => openInferenceCases(at))
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
-        describe('workers', () => workerCases(at))
         describe('refusals', () => {
           refusalCases(at)
           if (!forgetsBrokenRequests) brokenRequestCases(at)
         })
         describe('operations', () => operationCases(at))
+        describe('workers', () => workerCases(at, () => silent))
       })
     })
 

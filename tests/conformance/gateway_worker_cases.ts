@@ -1,4 +1,4 @@
-import { beforeAll, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { WebSocket as HeaderSocket } from 'ws'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
@@ -13,23 +13,20 @@ interface Listed {
   relay: string
 }
 
-export function workerCases(at: () => string): void {
+/** Opens a socket, sends `message` once it is open, and resolves with how it was closed. */
+export async function closeOf(url: string, message?: Uint8Array<ArrayBuffer> | string): Promise<{ code: number }> {
+  const { connect } = await enrol(url)
+  const socket = new WebSocket(socketUrl(url, connect), SUBPROTOCOL)
+  if (message !== undefined) socket.addEventListener('open', () => socket.send(message))
+  return await new Promise((resolve) => socket.addEventListener('close', resolve))
+}
+
+/** @param silent how a socket that said nothing was closed */
+export function workerCases(at: () => string, silent: () => Promise<{ code: number }>): void {
   const listed = async (name: string): Promise<Listed[]> =>
     (await ask(at(), 'GET', '/workers')).json.workers.filter((worker: Listed) => worker.name === name)
 
-  /** Opens a socket, sends `message` once it is open, and resolves with how it was closed. */
-  const closing = async (message?: Uint8Array<ArrayBuffer> | string): Promise<{ code: number; reason: string }> => {
-    const { connect } = await enrol(at())
-    const socket = new WebSocket(socketUrl(at(), connect), SUBPROTOCOL)
-    if (message !== undefined) socket.addEventListener('open', () => socket.send(message))
-    return await new Promise((resolve) => socket.addEventListener('close', resolve))
-  }
-
-  let silent: Promise<{ code: number }>
-  beforeAll(() => {
-    // Waits out the time for a hello beside the other cases.
-    silent = closing()
-  })
+  const closing = (message: Uint8Array<ArrayBuffer> | string) => closeOf(at(), message)
 
   it('enrols a worker, lists it, and lets it go at its goodbye', async () => {
     const enrolment = await enrol(at())
@@ -112,7 +109,7 @@ export function workerCases(at: () => string): void {
   })
 
   it('closes a socket that says no hello in time with 1008', async () => {
-    expect((await silent).code).toBe(1008)
+    expect((await silent()).code).toBe(1008)
   })
 
   it('opens sockets for its own pages and for programs, but for no other page', async () => {

@@ -1,23 +1,24 @@
 import { delimiter } from 'node:path'
 import process from 'node:process'
 import { describe, expect, it } from 'vitest'
-import { runCli, startProcess } from '../../fixtures/process.ts'
+import { startProcess } from '../../fixtures/process.ts'
+import { runHere } from './in_process.ts'
 
 const COMMANDS = ['start', 'worker', 'models', 'call', 'keys']
 
 describe('help', () => {
   it('lists the commands', async () => {
     for (const args of [[], ['--help'], ['-h'], ['help']]) {
-      const { code, stdout, stderr } = await runCli(args)
-      expect([code, stderr]).toEqual([0, ''])
+      const { stdout, line } = await runHere(args)
+      expect(line).toBe('')
       for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ +${command} +\\w`, 'm'))
     }
   })
 
   it.for(COMMANDS)('explains %s, whatever else stands beside it', async (command) => {
     for (const args of [[command, '--help'], [command, '--nothing', '-h']]) {
-      const { code, stdout, stderr } = await runCli(args)
-      expect([code, stderr]).toEqual([0, ''])
+      const { stdout, line } = await runHere(args)
+      expect(line).toBe('')
       expect(stdout).toContain(`Usage: shoal ${command}`)
     }
   })

@@ -1,11 +1,11 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { lineOf, runCommandLine } from '../../../functions/cli/commands.ts'
 import type { GatewayUnderTest } from '../../conformance/gateway_suite.ts'
 import { startInProcess } from '../../conformance/start_node_gateway.ts'
 import { fixedModel } from '../../fixtures/models.ts'
 import { runCli, startCli, temporaryFolder } from '../../fixtures/process.ts'
+import { runHere } from './in_process.ts'
 
 /** Where nothing listens. */
 const NOBODY = 'http://127.0.0.1:1'
@@ -26,10 +26,12 @@ describe('a mistake is answered in one line', () => {
     await folder[Symbol.asyncDispose]()
   })
 
-  /** The line that the process would end with. Here without a process: there are many mistakes to make. */
-  const lineFor = async (line: string): Promise<string> => {
-    const args = line.replace('GATEWAY', gateway.url).replace('FOLDER', folder.path).split(' ')
-    return await runCommandLine(args).then(() => 'none', (thrown) => lineOf(thrown, args))
+  const lineFor = async (words: string): Promise<string> => {
+    const { stdout, line } = await runHere(
+      words.replace('GATEWAY', gateway.url).replace('FOLDER', folder.path).split(' '),
+    )
+    expect(stdout).toBe('')
+    return line
   }
 
   const MISTAKES: readonly [line: string, message: RegExp][] = [

@@ -6,6 +6,7 @@ import { eventually } from '../../conformance/expectations.ts'
 import { startEcho } from '../../conformance/gateway_echo.ts'
 import { ask, bearer } from '../../conformance/gateway_http.ts'
 import { runCli, type Running, startCli, startProcess, temporaryFolder } from '../../fixtures/process.ts'
+import { runHere } from './in_process.ts'
 
 const READY = /^shoal ready (http:\/\/127\.0\.0\.1:\d+)$/m
 const FISH = 'functions/demo/fish.png'
@@ -89,15 +90,16 @@ describe('shoal start with keys', () => {
   it('takes the keys that the command line makes, until it removes them', async () => {
     await using folder = await temporaryFolder()
     const data = ['--data-dir', folder.path]
-    const create = async (scope: string) => (await runCli(['keys', 'create', '--scope', scope, ...data])).stdout.trim()
-    expect((await runCli(['keys', 'list', ...data])).stdout).toMatch(/^no keys/)
-    const [caller, admin] = [await create('call'), await create('worker,admin')]
+    const keys = async (...args: string[]) => (await runHere(['keys', ...args, ...data])).stdout
+    expect(await keys('list')).toMatch(/^no keys/)
+    const caller = (await keys('create', '--scope', 'call')).trim()
+    const admin = (await keys('create', '--scope', 'worker,admin')).trim()
     expect(caller).toMatch(/^shoal_[0-9a-f]{12}_[0-9a-f]{64}$/)
     const [, callerId = ''] = caller.split('_')
-    const listed = (await runCli(['keys', 'list', ...data])).stdout
-    expect(listed).toMatch(new RegExp(`^${callerId} {2}\\S+ {2}call\\n[0-9a-f]{12} {2}\\S+ {2}worker,admin\\n$`))
-    const json = (await runCli(['keys', 'list', '--json', ...data])).stdout
-    for (const key of [caller, admin]) expect(json).not.toContain(key.split('_')[2])
+    expect(await keys('list')).toMatch(
+      new RegExp(`^${callerId} {2}\\S+ {2}call\\n[0-9a-f]{12} {2}\\S+ {2}worker,admin\\n$`),
+    )
+    for (const key of [caller, admin]) expect(await keys('list', '--json')).not.toContain(key.split('_')[2])
 
     const running = startCli(['start', '--port', '0', ...data])
     try {
@@ -108,16 +110,18 @@ describe('shoal start with keys', () => {
       expect((await workers({})).status).toBe(401)
       expect((await workers(bearer(caller))).json.workers).toHaveLength(1)
       const call = ['call', 'cartoon', `image=@${FISH}`, '--gateway', url]
-      expect((await runCli([...call, '--key', caller])).stdout).toMatch(/^answered by /m)
-      expect(await runCli(call)).toMatchObject({ code: 1, stderr: expect.stringMatching(/^shoal: .*API key[^\n]*\n$/) })
-      const push = ['models', 'push', 'functions/demo/cartoon.onnx', '--name', 'again', '--gateway', url]
-      expect((await runCli(push, { env: { SHOAL_KEY: admin } })).stdout).toContain('pushed again version 1')
-      expect((await runCli(push, { env: { SHOAL_KEY: caller } })).stderr).toMatch(/scope "admin" is required, got call/)
+      expect((await runHere([...call, '--key', caller])).stdout).toMatch(/^answered by /m)
+      expect(await runHere(call)).toEqual({ stdout: '', line: expect.stringMatching(/^shoal: .*API key/) })
+      const push = ['models', 'push', 'functions/demo/cartoon.onnx', '--name', 'again', '--gateway', url, '--key']
+      expect((await runHere([...push, admin])).stdout).toContain('pushed again version 1')
+      expect((await runHere([...push, caller])).line).toMatch(/scope "admin" is required, got call/)
+      const listed = await runCli(['models', 'list'], { env: { SHOAL_GATEWAY: url, SHOAL_KEY: caller } })
+      expect(listed.stdout).toMatch(/^again .*\ncartoon /)
 
-      expect((await runCli(['keys', 'remove', callerId, ...data])).code).toBe(0)
+      expect(await keys('remove', callerId)).toBe('')
       await eventually(async () => (await workers(bearer(caller))).status === 401)
       expect((await workers(bearer(admin))).status).toBe(200)
-      const late = await create('call')
+      const late = (await keys('create', '--scope', 'call')).trim()
       await eventually(async () => (await workers(bearer(late))).status === 200)
     } finally {
       const { code, stderr } = await running.stop()
