@@ -44,7 +44,7 @@ export class TrainingScene implements AsyncDisposable {
       arg.startsWith('--') ? arg : join(this.folder, arg)
     )
     const settings = ['--optimizer', 'adam', '--lr', '3e-3', '--batch', '64', '--shards', '8', '--epochs', '4']
-    const timing = ['--seed', '11', '--validation', '0', '--checkpoint', '10', '--lease-ms', '2000']
+    const timing = ['--seed', '11', '--validation', '0', '--checkpoint', '10', '--lease-ms', '4000']
     const args = ['train', ...files, ...settings, ...timing, '--json', '--gateway', this.gateway.url, ...more]
     return this.#keep(startCli(args, { env: { HOME: this.folder } }))
   }

@@ -157,6 +157,23 @@ describe('answers', () => {
   })
 })
 
+describe('gradients that are rounded on the wire', () => {
+  it.each(['fp16', 'int8'] as const)('as %s train nearly the same weights', { timeout: 60_000 }, async (format) => {
+    const steps = 60
+    const { prepared } = await prepareTask(engine, { format })
+    const rounded = await train('momentum', poolOf(2), { prepared, steps })
+    const exact = await train('momentum', poolOf(2), { steps })
+    let [difference, size] = [0, 0]
+    for (const [i, value] of exact.parameters.entries()) {
+      difference = Math.max(difference, Math.abs(value - (rounded.parameters[i] ?? NaN)))
+      size = Math.max(size, Math.abs(value))
+    }
+    expect(difference).toBeGreaterThan(0)
+    // Rounding to 11 bits, or to 255 levels whose errors are made good a step later.
+    expect(difference / size).toBeLessThan(format === 'fp16' ? 1e-3 : 3e-2)
+  })
+})
+
 describe('a relay', () => {
   it(
     'sends and takes as many bytes per step, whatever the number of workers behind it',
