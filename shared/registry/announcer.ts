@@ -13,6 +13,9 @@ export interface AnnouncerDeps {
   onRefused?(instances: readonly Instance[]): void
 }
 
+/** With beats a third of a lease apart, the second after a success still comes within the lease: 1.2 · (1 + 2 · 0.7) < 3. */
+const RETRY_BEAT = 0.7
+
 /** Keeps instances registered while the process that runs them lives: a beat every few seconds, a leave at the end. */
 export class Announcer {
   readonly #deps: AnnouncerDeps
@@ -27,7 +30,7 @@ export class Announcer {
     this.#beatMs = beatMs
   }
 
-  /** Registers at once and goes on beating. A store that is away is tried again half a beat later. */
+  /** Registers at once and goes on beating. A store that is away is tried again a little sooner than a beat later. */
   async start(): Promise<void> {
     if (this.#phase !== 'new') return
     this.#phase = 'beating'
@@ -54,7 +57,8 @@ export class Announcer {
     const heard = await this.#renew()
     if (this.#phase === 'stopped' || this.#instances.length === 0) return
     // Sooner after a failure, and counted from beat to beat: two that time out must not cost the lease of three beats.
-    const gapMs = jitter(heard ? this.#beatMs : this.#beatMs / 2, DEFAULTS.beatJitter, random)
+    // Not much sooner: a store that refuses half of all requests gets 1.18 times as many for it.
+    const gapMs = jitter(heard ? this.#beatMs : this.#beatMs * RETRY_BEAT, DEFAULTS.beatJitter, random)
     this.#cancelBeat = clock.after(Math.max(0, startedAtMs + gapMs - clock.now()), () => void this.#beat())
   }
 

@@ -80,7 +80,7 @@ export const announcerSuite: Suite = {
       bench.renew = DOWN
       await bench.announcer.start()
       await bench.clock.advance(60_000)
-      assert.isAtLeast(bench.beats.length, 20)
+      assert.isAtLeast(bench.beats.length, 15)
       assert.include(bench.logged, 'warn: heartbeat failed')
       bench.renew = () => Promise.resolve([])
       await bench.clock.advance(10_000)
@@ -100,9 +100,9 @@ export const announcerSuite: Suite = {
           return await DOWN()
         }
         await bench.clock.advance(2 * relayLeaseMs)
-        // At most 6 s to the first that fails, then 3 s to each of the next: 12 s out of 15.
+        // At most 6 s to the first that fails, then 4.2 s to each of the next: 14.4 s out of 15.
         const confirmedAgainMs = bench.beats[3]?.atMs ?? Infinity
-        assert.isAtMost(confirmedAgainMs - confirmedMs, 2 * relayBeatMs * (1 + beatJitter))
+        assert.isAtMost(confirmedAgainMs - confirmedMs, 2.4 * relayBeatMs * (1 + beatJitter))
         assert.isBelow(confirmedAgainMs - confirmedMs, relayLeaseMs)
         await bench.close()
       }
