@@ -103,9 +103,9 @@ export const DEFAULTS = {
   trainingFirstLeaseMs: 120_000,
   /** A worker that let a lease run out is left alone for that long and then longer, at most this: by then it was pinged. */
   trainingOverdueRestCapMs: 30_000,
-  /** Invalid gradients of the same shards, and failures that no other worker would escape, before a step gives up. */
-  trainingMaxInvalid: 3,
-  trainingMaxFailures: 5,
+  /** Attempts at the same shards that failed for good before a step gives up: as many as workers, within these bounds. */
+  trainingMinSpoilt: 3,
+  trainingMaxSpoilt: 16,
   /** A coordinator's lease on its run: long enough for a pause to collect garbage, short enough to wait for. */
   coordinatorLeaseMs: 10_000,
   /** Steps between checkpoints: what a successor computes again, bit by bit. Each epoch ends with one as well. */

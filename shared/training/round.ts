@@ -1,120 +1,7 @@
 import type { Fence } from '../contracts/training.ts'
-import type { Block } from './reduce_tree.ts'
+import type { Effect, Lease, Member, Refusal, Round, RoundEvent } from './round_state.ts'
 
-/** How a member did lately. */
-export interface Health {
-  /** Left alone until then, after a failure. */
-  readonly restUntilMs: number
-  /** Failures and leases that ran out, since its last valid result. */
-  readonly failures: number
-}
-
-/** Who computes units: a worker, or a relay with workers behind it. */
-export interface Member extends Health {
-  /** Units it may hold at once. */
-  readonly slots: number
-  readonly busy: number
-}
-
-export interface Joining {
-  readonly member: string
-  readonly slots: number
-  /** What an earlier round left of it. */
-  readonly health?: Health
-}
-
-export interface Lease {
-  readonly unit: number
-  readonly member: string
-  /** Past it the unit is leased again; this lease's result is still welcome if it comes first. */
-  readonly deadlineMs: number
-  /** Its member no longer works on it: it answered, failed or left. */
-  readonly over: boolean
-  /** True once the unit was leased again because of the deadline. */
-  readonly overdue: boolean
-}
-
-/** One step's gradients on their way to one sum: units, each a block that is leased at once. */
-export interface Round {
-  readonly phase: 'collecting' | 'complete' | 'failed'
-  readonly fence: Fence
-  readonly rules: RoundRules
-  readonly units: readonly Block[]
-  readonly members: ReadonlyMap<string, Member>
-  /** Units that nobody works on, in order. */
-  readonly waiting: readonly number[]
-  /** Every lease of this round by its attempt, those that are over included. */
-  readonly leases: ReadonlyMap<number, Lease>
-  /** Units whose sum was accepted; all of them when the phase is 'complete'. */
-  readonly filled: ReadonlySet<number>
-  /** Members whose result for a unit was invalid, by unit. */
-  readonly invalid: ReadonlyMap<number, readonly string[]>
-  /** Why it failed. */
-  readonly reason: string
-}
-
-export interface RoundRules {
-  /** Values in each sum. */
-  readonly length: number
-  readonly leaseMs: number
-  /** Rest after a failure: base · 2^n, at most the cap; after a lease that ran out: lease · 2^n, at most the cap. */
-  readonly restBaseMs: number
-  readonly restCapMs: number
-  readonly overdueRestCapMs: number
-  /** Invalid results of one unit after which the fault is taken to be the model's, not the workers'. */
-  readonly maxInvalid: number
-  /** Results of one lease's work that failed for good (not for a lost worker) before the round gives up. */
-  readonly maxFailures: number
-}
-
-export type RoundEvent =
-  & { readonly nowMs: number }
-  & (
-    /** All who come at once: units are spread over them. */
-    | { readonly type: 'joined'; readonly members: readonly Joining[] }
-    | { readonly type: 'left'; readonly member: string }
-    | {
-      readonly type: 'result'
-      readonly member: string
-      readonly fence: Fence
-      readonly attempt: number
-      readonly sum: Float32Array
-    }
-    /** @property fatal true if another member would fail as well */
-    | {
-      readonly type: 'failed'
-      readonly member: string
-      readonly attempt: number
-      readonly fatal: boolean
-      readonly reason: string
-    }
-    | { readonly type: 'tick' }
-  )
-
-export type Refusal = 'stale' | 'late' | 'duplicate' | 'foreign' | 'shape' | 'not_finite'
-
-export type Effect =
-  | { readonly type: 'lease'; readonly member: string; readonly unit: Block; readonly attempt: number }
-  /** The unit's sum, which enters the tree; there is one for each unit. */
-  | { readonly type: 'accept'; readonly unit: Block; readonly sum: Float32Array }
-  /** Another member's result was used: this one need not go on. */
-  | { readonly type: 'cancel'; readonly member: string; readonly attempt: number }
-  | { readonly type: 'refuse'; readonly member: string; readonly reason: Refusal }
-
-export function openRound(fence: Fence, units: readonly Block[], rules: RoundRules): Round {
-  return {
-    phase: 'collecting',
-    fence,
-    rules,
-    units,
-    members: new Map(),
-    waiting: units.map((_, i) => i),
-    leases: new Map(),
-    filled: new Set(),
-    invalid: new Map(),
-    reason: '',
-  }
-}
+export * from './round_state.ts'
 
 /**
  * The whole of a round: who is leased what, and which result counts. Joins, losses, results in any order and number, and
@@ -144,18 +31,6 @@ export function advance(round: Round, event: RoundEvent): [Round, Effect[]] {
   return draft.done()
 }
 
-/** When a tick is due: the next deadline or the end of the next rest. */
-export function nextTickMs(round: Round): number | undefined {
-  if (round.phase !== 'collecting') return undefined
-  let next: number | undefined
-  const sooner = (atMs: number) => next = next === undefined ? atMs : Math.min(next, atMs)
-  for (const { over, overdue, deadlineMs } of round.leases.values()) if (!over && !overdue) sooner(deadlineMs)
-  if (round.waiting.length > 0) {
-    for (const { restUntilMs } of round.members.values()) if (restUntilMs > 0) sooner(restUntilMs)
-  }
-  return next
-}
-
 /** A round being changed: copies of what may change, and the effects so far. */
 class Draft {
   readonly members: Map<string, Member>
@@ -163,7 +38,7 @@ class Draft {
   readonly #nowMs: number
   readonly #leases: Map<number, Lease>
   readonly #filled: Set<number>
-  readonly #invalid: Map<number, readonly string[]>
+  readonly #spoilt: Map<number, readonly string[]>
   readonly #effects: Effect[] = []
   #waiting: number[]
   #phase: Round['phase']
@@ -175,7 +50,7 @@ class Draft {
     this.members = new Map(round.members)
     this.#leases = new Map(round.leases)
     this.#filled = new Set(round.filled)
-    this.#invalid = new Map(round.invalid)
+    this.#spoilt = new Map(round.spoilt)
     this.#waiting = [...round.waiting]
     this.#phase = round.phase
     this.#reason = round.reason
@@ -189,7 +64,7 @@ class Draft {
       members: this.members,
       leases: this.#leases,
       filled: this.#filled,
-      invalid: this.#invalid,
+      spoilt: this.#spoilt,
       waiting: this.#waiting,
     }
     return [round, this.#effects]
@@ -220,7 +95,9 @@ class Draft {
     if (problem) {
       refuse(problem)
       if (lease.over) return
-      return this.#onInvalid(attempt, lease, problem)
+      this.#end(attempt, lease)
+      const what = problem === 'shape' ? 'has a wrong shape' : 'is not finite (lower the learning rate, or clip it)'
+      return this.#spoil(lease, `its gradient ${what}`)
     }
     const shards = this.#round.units[unit]
     if (!shards) return refuse('foreign')
@@ -239,12 +116,11 @@ class Draft {
     const lease = this.#leases.get(attempt)
     if (lease?.member !== member || lease.over) return
     this.#end(attempt, lease)
-    const known = this.members.get(member)
     // A unit that someone else computed meanwhile is no failure of the one who was told to stop.
-    if (!known || this.#filled.has(lease.unit)) return
-    const { restBaseMs, restCapMs, maxFailures } = this.#round.rules
+    if (this.#filled.has(lease.unit)) return
+    const { restBaseMs, restCapMs } = this.#round.rules
     this.#rest(member, restBaseMs, restCapMs)
-    if (fatal && known.failures + 1 >= maxFailures) this.#fail(reason)
+    if (fatal) this.#spoil(lease, reason)
   }
 
   /**
@@ -292,7 +168,7 @@ class Draft {
     const begun = new Set<string>()
     for (const [attempt, lease] of this.#leases) {
       if (lease.over) continue
-      const mayTake = !this.#filled.has(lease.unit) && !this.#invalid.get(lease.unit)?.includes(id)
+      const mayTake = !this.#filled.has(lease.unit) && !this.#spoilt.get(lease.unit)?.includes(id)
       if (begun.has(lease.member) && mayTake) return [attempt, lease]
       begun.add(lease.member)
     }
@@ -309,7 +185,7 @@ class Draft {
   }
 
   #choose(unit: number): string | undefined {
-    const spoilt = this.#invalid.get(unit) ?? []
+    const spoilt = this.#spoilt.get(unit) ?? []
     const holders = [...this.#leases.values()].filter((lease) => lease.unit === unit && !lease.over)
     let best: { id: string; member: Member } | undefined
     for (const [id, member] of this.members) {
@@ -322,17 +198,14 @@ class Draft {
     return best?.id
   }
 
-  #onInvalid(attempt: number, lease: Lease, problem: Refusal): void {
-    const spoilt = [...this.#invalid.get(lease.unit) ?? [], lease.member]
-    this.#invalid.set(lease.unit, spoilt)
-    this.#end(attempt, lease)
-    if (spoilt.length < this.#round.rules.maxInvalid) return
-    const unit = this.#round.units[lease.unit]
-    this.#fail(
-      problem === 'not_finite'
-        ? `the gradient of shards ${unit?.from} to ${unit?.to} is not finite on ${spoilt.length} attempts (lower the learning rate, or clip)`
-        : `the gradient of shards ${unit?.from} to ${unit?.to} has a wrong shape on ${spoilt.length} attempts`,
-    )
+  /** Whoever spoilt a unit gets it again only if there is nobody else; if all do, the round has failed. */
+  #spoil({ unit, member }: Lease, reason: string): void {
+    const spoilt = [...this.#spoilt.get(unit) ?? [], member]
+    this.#spoilt.set(unit, spoilt)
+    const { minSpoilt, maxSpoilt } = this.#round.rules
+    if (spoilt.length < Math.min(maxSpoilt, Math.max(minSpoilt, this.members.size))) return
+    const shards = this.#round.units[unit]
+    this.#fail(`${spoilt.length} attempts at shards ${shards?.from} to ${shards?.to} failed: ${reason}`)
   }
 
   #fail(reason: string): void {

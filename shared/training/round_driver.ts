@@ -118,8 +118,8 @@ class RunningRound {
       restBaseMs: DEFAULTS.workerRestBaseMs,
       restCapMs: DEFAULTS.workerRestCapMs,
       overdueRestCapMs: DEFAULTS.trainingOverdueRestCapMs,
-      maxInvalid: DEFAULTS.trainingMaxInvalid,
-      maxFailures: DEFAULTS.trainingMaxFailures,
+      minSpoilt: DEFAULTS.trainingMinSpoilt,
+      maxSpoilt: DEFAULTS.trainingMaxSpoilt,
     })
   }
 

@@ -152,7 +152,7 @@ describe('answers', () => {
       return { ...response, payload: encodePayload({ ...value, sum: { sum: spoil(value.sum.sum) } }, 'tensors') }
     }
     await expect(train('adam', poolOf(2, [spoilAll]))).rejects.toThrow(
-      /is not finite on 3 attempts \(lower the learning/,
+      /3 attempts at shards \d to \d failed: its gradient is not finite \(lower the learning/,
     )
   })
 })

@@ -76,11 +76,11 @@ describe('round', () => {
   })
 
   it('fails with the reason when every attempt at a unit is invalid', () => {
-    const round = openRound(FENCE, UNITS.slice(0, 1), { ...RULES, maxInvalid: 2 })
+    const round = openRound(FENCE, UNITS.slice(0, 1), { ...RULES, minSpoilt: 2 })
     const events = [joined('a', 1), result('a', 0, [NaN, 0, 1]), result('a', 1, [NaN, 0, 1])]
     const failed = events.reduce((state, event) => advance(state, event)[0], round)
     expect(failed.phase).toBe('failed')
-    expect(failed.reason).toMatch(/shards 0 to 1 is not finite on 2 attempts/)
+    expect(failed.reason).toMatch(/2 attempts at shards 0 to 1 failed: its gradient is not finite/)
     const [after, refused] = advance(failed, result('a', 1))
     expect(refused).toEqual([{ type: 'refuse', member: 'a', reason: 'late' }])
     expect(after.filled.size).toBe(0)
@@ -136,13 +136,21 @@ describe('round', () => {
     expect(late.members.get('slow')).toMatchObject({ failures: 0, restUntilMs: 0 })
   })
 
-  it('gives up when members fail for good', () => {
-    const rules = { ...RULES, maxFailures: 2 }
-    let round = openRound(FENCE, UNITS, rules)
-    for (const event of [joined('a', 1), failed('a', 0, true, 10), tick(50), failed('a', 1, true, 60)]) {
-      ;[round] = advance(round, event)
+  it('gives up when every member fails for good, and not before', () => {
+    const rules = { ...RULES, minSpoilt: 2, maxSpoilt: 16 }
+    const both: RoundEvent = {
+      type: 'joined',
+      members: ['a', 'b', 'c'].map((member) => ({ member, slots: 1 })),
+      nowMs: 0,
     }
-    expect(round).toMatchObject({ phase: 'failed', reason: 'no such graph' })
+    const one = openRound(FENCE, UNITS.slice(0, 1), rules)
+    const events = [both, failed('a', 0, true, 10), failed('b', 1, true, 20)]
+    const twice = events.reduce((state, event) => advance(state, event)[0], one)
+    expect(twice.phase).toBe('collecting')
+    const [done] = advance(twice, { ...result('c', 2), nowMs: 30 })
+    expect(done.phase).toBe('complete')
+    const [all] = advance(twice, failed('c', 2, true, 30))
+    expect(all).toMatchObject({ phase: 'failed', reason: '3 attempts at shards 0 to 1 failed: no such graph' })
   })
 
   it('never holds more units than a member has slots, whatever happens (2,000 seeds)', () => {

@@ -42,8 +42,8 @@ export const RULES: RoundRules = {
   restBaseMs: 10,
   restCapMs: 80,
   overdueRestCapMs: 400,
-  maxInvalid: 1000,
-  maxFailures: 1000,
+  minSpoilt: 1000,
+  maxSpoilt: 1000,
 }
 
 /**
