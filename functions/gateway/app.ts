@@ -1,4 +1,4 @@
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { guardAll, requireSameOrigin, requireScope } from './guard.ts'
@@ -19,6 +19,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   const scope = (name: Parameters<typeof requireScope>[1]) => requireScope(deps.guard, name)
 
   app.use(guardAll(deps.guard))
+  app.use(closeUnsentBodies)
 
   app.use('/rpc/*', scope('call'))
   app.route('/rpc', rpc(answer))
@@ -56,4 +57,10 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   )
   app.onError((thrown, { req }) => toErrorOf(req.path, thrown))
   return app
+}
+
+/** HEAD is answered by GET's handlers and without their body, which may hold a file open. */
+const closeUnsentBodies: MiddlewareHandler = async (context, next) => {
+  await next()
+  if (context.req.method === 'HEAD') await context.res.body?.cancel()
 }

@@ -1,7 +1,6 @@
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { extname, join, normalize, sep } from 'node:path'
-import { Readable } from 'node:stream'
+import { streamOfFile } from '../../shared/models/file_blob_store.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -21,13 +20,17 @@ const TYPES: Readonly<Record<string, string>> = {
 export function fileAssets(root: string): (path: string) => Promise<Response> {
   return async (path) => {
     const missing = new RpcError('not_found', `Cannot find ${path}: no such file`)
-    const file = pathBelow(normalize(root), path)
-    if (file === undefined) throw missing
-    const found = await stat(file).catch(() => undefined)
-    if (!found?.isFile()) throw missing
-    return new Response(Readable.toWeb(createReadStream(file)) as ReadableStream, {
+    const place = pathBelow(normalize(root), path)
+    const file = place === undefined ? undefined : await open(place).catch(() => undefined)
+    if (place === undefined || !file) throw missing
+    const found = await file.stat()
+    if (!found.isFile()) {
+      await file.close()
+      throw missing
+    }
+    return new Response(streamOfFile(file), {
       headers: {
-        'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
+        'content-type': TYPES[extname(place)] ?? 'application/octet-stream',
         'content-length': String(found.size),
         'last-modified': found.mtime.toUTCString(),
         'cache-control': 'no-cache',

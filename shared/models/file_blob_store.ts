@@ -37,7 +37,7 @@ export class FileBlobStore implements BlobStore {
     const file = await open(this.#path(key), 'r').catch(absent)
     if (!file) return undefined
     const stat = await file.stat()
-    if (stat.isFile()) return { size: stat.size, stream: streamOf(file) }
+    if (stat.isFile()) return { size: stat.size, stream: streamOfFile(file) }
     await file.close()
     return undefined
   }
@@ -97,7 +97,7 @@ export class FileBlobStore implements BlobStore {
 }
 
 /** Reads as it is pulled and closes the file at its end, on an error, or when cancelled. */
-function streamOf(file: FileHandle): ReadableStream<Uint8Array> {
+export function streamOfFile(file: FileHandle): ReadableStream<Uint8Array> {
   return new ReadableStream({
     async pull(controller) {
       try {

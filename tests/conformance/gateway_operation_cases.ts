@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { ask } from './gateway_http.ts'
+import { type Answer, ask } from './gateway_http.ts'
 import { parseMetrics } from './gateway_metrics.ts'
 
 export function operationCases(at: () => string): void {
@@ -24,6 +24,31 @@ export function operationCases(at: () => string): void {
     for (const [name, { type }] of families) {
       expect(name).toMatch(/^[a-z]+(_[a-z]+)*$/)
       if (type === 'counter') expect(name).toMatch(/_total$/)
+    }
+  })
+
+  it('lives on when its readers go in the middle of an answer', async () => {
+    const files = ['/assets/ort/ort-wasm-simd-threaded.wasm', '/assets/engine_worker.js', '/metrics']
+    for (const path of files) {
+      for (let i = 0; i < 10; i++) {
+        const leaving = new AbortController()
+        const response = await fetch(at() + path, { signal: leaving.signal })
+        expect([path, response.status]).toEqual([path, 200])
+        const reader = response.body?.getReader()
+        await reader?.read()
+        leaving.abort()
+        await reader?.closed.catch(() => {})
+      }
+    }
+    expect((await ask(at(), 'GET', '/livez')).status).toBe(200)
+  })
+
+  it('answers HEAD as GET, without the body', async () => {
+    for (const path of ['/livez', '/workers', '/models', '/v2', '/assets/join_page.js', '/nothing']) {
+      const [get, head] = [await ask(at(), 'GET', path), await ask(at(), 'HEAD', path)]
+      expect([path, head.status, head.text]).toEqual([path, get.status, ''])
+      const typeOf = ({ headers }: Answer) => headers.get('content-type')?.split(';')[0]
+      expect(typeOf(head)).toBe(typeOf(get))
     }
   })
 
