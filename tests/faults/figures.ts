@@ -1,0 +1,16 @@
+/** What a fault test has found, as one line of JSON: `npm run faults` gathers them. */
+export interface Finding {
+  /** Number and words of the fault. */
+  fault: string
+  expectation: string
+  figure: Readonly<Record<string, string | number | boolean>>
+}
+
+export function report(fault: string, expectation: string, figure: Finding['figure']): void {
+  console.log(JSON.stringify({ fault, expectation, figure } satisfies Finding))
+}
+
+/** Findings among the lines of a test run. */
+export function readFindings(output: string): Finding[] {
+  return output.split('\n').filter((line) => line.startsWith('{"fault":')).map((line) => JSON.parse(line) as Finding)
+}
