@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { LIMITS } from '../../shared/base/limits.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
-import { fixedModel } from '../fixtures/models.ts'
+import { fixedModel, identityModel } from '../fixtures/models.ts'
 import { eventually, refusal } from './expectations.ts'
 import { type HeldRun, type HeldWorker, joinHeldWorker } from './gateway_held_worker.ts'
 import { ask, inferenceAt } from './gateway_http.ts'
@@ -117,6 +118,25 @@ export function cancellationCases(at: () => string): void {
     expect(markOf(following)).toBe(22)
     following.release()
     expect(await markIn(next)).toBe(22)
+  })
+
+  it('refuses what its queue cannot hold, and says when to come back', async () => {
+    await ask(at(), 'PUT', '/models/wide/versions/1', { body: identityModel('float32', [1, 'width']) })
+    const width = Math.ceil(LIMITS.maxQueuedBytes * 0.6 / 4)
+    const x = Tensor.from('float32', [1, width], new Float32Array(width))
+    const large = () => inferenceAt(at()).infer({ model: 'wide', inputs: { x } })
+    const { runs, answers } = await occupy([41, 42])
+    const first = large()
+    await allQueued(1)
+    const refused = await refusal(large())
+    expect([refused.code, refused.message]).toEqual(['resource_exhausted', expect.stringContaining('queue')])
+    expect(refused.retryAfterMs).toBeGreaterThanOrEqual(1000)
+    expect(await metricAt(at(), 'shoal_pool_calls_shed_total{reason="bytes"}')).toBeGreaterThan(0)
+    for (const run of runs) run.release()
+    expect((await answers).map(({ status }) => status)).toEqual([200, 200])
+    const run = await worker.nextRun()
+    run.release()
+    expect((await first).outputs.y?.shape).toEqual([1, width])
   })
 
   it('gives a lost worker’s calls to another, and fails none', async () => {
