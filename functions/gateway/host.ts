@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Context, Hono } from 'hono'
 import { systemClock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
@@ -50,7 +51,7 @@ export interface HostGateway {
   close(): Promise<void>
 }
 
-const ASSETS = join(import.meta.dirname, '../../dist/assets')
+const ASSETS = fileURLToPath(new URL('../../dist/assets', import.meta.url))
 
 /** A gateway with its own relay in one process: what Node and Deno share. */
 export async function openHostGateway(options: HostOptions, upgrade: Upgrade): Promise<HostGateway> {
