@@ -156,7 +156,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const response = new Response(body, {
       status: this.#status,
       statusText: this.#statusText,
-      headers: [...texts(headers)],
+      headers: texts(headers),
     })
     return readAnswer(response, this.#request.service, this.#base)
   }
@@ -175,9 +175,11 @@ const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
   [CONTENT_TYPES.msgpack, 'msgpack'],
 ])
 
-function* texts(headers: Headers): Generator<[string, string]> {
+function texts(headers: Headers): [name: string, value: string][] {
+  const entries: [string, string][] = []
   for (const name in headers) {
     const value = headers[name]
-    if (value !== undefined) yield [name, Array.isArray(value) ? value.join(', ') : value]
+    if (value !== undefined) entries.push([name, Array.isArray(value) ? value.join(', ') : value])
   }
+  return entries
 }

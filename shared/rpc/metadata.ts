@@ -44,9 +44,14 @@ export function metadataOfResponse(headers: Iterable<[string, string]>): Metadat
   return pick(headers, () => true)
 }
 
+const [X, S] = ['x', 's'].map((letter) => letter.charCodeAt(0))
+
 function pick(headers: Iterable<[string, string]>, wanted: (name: string) => boolean): Metadata {
   let metadata: Record<string, string> | undefined
   for (const [name, value] of headers) {
+    // Most headers begin with another letter: no pattern need look at them.
+    const first = name.charCodeAt(0)
+    if (first !== X && first !== S) continue
     if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value
   }
   return metadata ?? NO_METADATA
