@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { constantTimeEqual, encodeUtf8, sha256Hex, toHex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
