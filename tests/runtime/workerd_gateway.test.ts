@@ -102,6 +102,17 @@ describe('a relay that sleeps', () => {
     expect([answer.status, answer.json.error]).toEqual([503, expect.stringContaining('no worker is connected')])
     await eventually(async () => (await ask(gateway.url, 'GET', POOL)).status === 404)
   })
+
+  it('gives the call of a worker that is lost to another', async () => {
+    const first = await joinHeldWorker(gateway.url, { name: 'first' })
+    const answer = infer(gateway.url, 4)
+    await first.nextRun()
+    const second = await joinHeldWorker(gateway.url, { name: 'second' })
+    first.socket.close(4000, 'lost')
+    ;(await second.nextRun()).release()
+    expect((await answer).json.outputs[0].data[0]).toBe(4)
+    second.socket.close(1000, 'done')
+  })
 })
 
 /** Elements of a tensor of 3 MB. */
