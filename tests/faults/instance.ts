@@ -1,0 +1,76 @@
+/**
+ * An instance of demo.Who in a process of its own: it serves over HTTP and keeps its lease in Redis. Argument: its
+ * settings as JSON. SIGTERM: it leaves and ends. SIGUSR2: its clock of the day is set back by an hour.
+ */
+import type { AddressInfo } from 'node:net'
+import process from 'node:process'
+import { serve as listen } from '@hono/node-server'
+import { systemClock } from '../../shared/base/clock.ts'
+import { silentLog } from '../../shared/base/log.ts'
+import { newId, seededRandom } from '../../shared/base/random.ts'
+import { Announcer } from '../../shared/registry/announcer.ts'
+import { serve } from '../../shared/registry/serve.ts'
+import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import { redisLeases } from '../../shared/stores/redis_store.ts'
+import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
+import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+import { Who } from './who.ts'
+
+export interface InstanceSettings {
+  id: string
+  /** Over TCP, or over REST. */
+  redis: { url: string; token?: string }
+  ttlMs: number
+  /** Part of the beats that never leave this process. */
+  dropBeats?: number
+}
+
+const settings = JSON.parse(process.argv[2] ?? '') as InstanceSettings
+const { id, redis: { url, token }, ttlMs, dropBeats = 0 } = settings
+
+const leases = redisLeases(token === undefined ? tcpRedis(url) : upstashRedis({ url, token }))
+const app = serve(Who, { who: () => ({ id }) })
+const server = listen({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, async ({ port }: AddressInfo) => {
+  const announcer = new Announcer(
+    { leases: dropping(leases), clock: systemClock, random: Math.random, log: silentLog },
+    [{
+      id,
+      service: Who.name,
+      version: Who.version,
+      group: 'default',
+      address: { kind: 'url', url: `http://127.0.0.1:${port}` },
+      incarnation: newId('life'),
+      ttlMs,
+      weight: 1,
+      zone: '',
+    }],
+    ttlMs / 3,
+  )
+  await announcer.start()
+  console.log(`instance ready ${port}`)
+  process.on('SIGTERM', async () => {
+    await announcer.stop()
+    server.close()
+    process.exit(0)
+  })
+})
+
+process.on('SIGUSR2', () => {
+  const { now } = Date
+  Date.now = () => now() - 3_600_000
+})
+
+/** Drops beats at random but for the first, from a seed of its id: no two instances drop the same. */
+function dropping({ renew, leave }: LeaseStore): Pick<LeaseStore, 'renew' | 'leave'> {
+  const random = seededRandom([...id].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7))
+  let isFirst = true
+  return {
+    leave: leave.bind(leases),
+    renew(instances) {
+      const isDropped = !isFirst && random() < dropBeats
+      isFirst = false
+      return isDropped ? Promise.reject(new RpcError('unavailable', 'dropped')) : renew.call(leases, instances)
+    },
+  }
+}
