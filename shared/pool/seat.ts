@@ -8,6 +8,8 @@ export interface PoolWorker {
   readonly id: string
   readonly name: string
   readonly device: string
+  /** Computes on a real GPU: of workers that are idle, those go first. A GPU beats WebAssembly even while it warms up. */
+  readonly accelerated?: boolean
   /**
    * Runs calls of one model, in order. Rejects with `unavailable` if the worker is lost or cannot work for a while.
    * When the signal aborts, its outcome is ignored.
@@ -106,7 +108,8 @@ export class Seat {
 /** All seats, and those among them that may be given a run right now. */
 export class SeatBook {
   readonly #seats = new Map<string, Seat>()
-  /** Nothing in flight; the longest idle first. */
+  /** Nothing in flight; the longest idle first. Those with a real GPU apart. */
+  readonly #idleGpus = new Set<Seat>()
   readonly #idle = new Set<Seat>()
   /** One run computing, room for the next; the longest computing first. */
   readonly #computing = new Set<Seat>()
@@ -121,7 +124,7 @@ export class SeatBook {
 
   /** Seats with nothing to do. */
   get idle(): number {
-    return this.#idle.size
+    return this.#idleGpus.size + this.#idle.size
   }
 
   get(id: string): Seat | undefined {
@@ -183,9 +186,12 @@ export class SeatBook {
     this.#place(seat)
   }
 
-  /** The best seat for a model: an idle one before one that computes, one that has it loaded before one that has not. */
+  /**
+   * The best seat for a model: an idle one before one that computes; of those a GPU before a CPU; of those one that has
+   * it loaded before one that has not.
+   */
   best(model: string | undefined): Seat | undefined {
-    return firstWith(model, this.#idle) ?? firstWith(model, this.#computing)
+    return firstWith(model, this.#idleGpus) ?? firstWith(model, this.#idle) ?? firstWith(model, this.#computing)
   }
 
   /**
@@ -201,7 +207,7 @@ export class SeatBook {
 
   #place(seat: Seat): void {
     const isOpen = !seat.draining && !seat.resting && this.#seats.get(seat.worker.id) === seat
-    keep(this.#idle, seat, isOpen && seat.runs.length === 0)
+    keep(seat.worker.accelerated ? this.#idleGpus : this.#idle, seat, isOpen && seat.runs.length === 0)
     keep(this.#computing, seat, isOpen && seat.runs.length === 1 && seat.prefetches)
   }
 }

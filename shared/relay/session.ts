@@ -211,6 +211,7 @@ export class Session {
       id: worker.id,
       name: worker.name,
       device: worker.info.device,
+      accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)
         const { outputs, timings } = await client.run({ model: model.sha256, inputs }, { signal })

@@ -61,6 +61,14 @@ export const poolDispatchSuite: Suite = {
       await bench.answerAll()
     }),
 
+    'an idle GPU goes first, loaded or not; a CPU is used while it is busy': onBench(0, async (bench) => {
+      const cpu = bench.join([0])
+      const gpu = bench.join([], (worker) => worker.accelerated = true)
+      for (let i = 0; i < 3; i++) bench.submit(i, { model: 0, batchable: false })
+      assert.deepEqual([gpu.values, cpu.values], [[[0], [2]], [[1]]])
+      await bench.answerAll()
+    }),
+
     'first come first served within a priority, high before normal': onBench(1, async (bench) => {
       const random = seededRandom(7)
       const [worker] = bench.workers

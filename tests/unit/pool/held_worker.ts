@@ -43,6 +43,7 @@ export class HeldWorker implements PoolWorker {
   readonly id: string
   readonly name: string
   readonly device = 'wasm'
+  accelerated = false
   /** All that it was sent. */
   readonly runs: HeldRun[] = []
   readonly #open = new Set<HeldRun>()
@@ -142,8 +143,9 @@ export class PoolBench {
     for (let i = 0; i < workers; i++) this.join()
   }
 
-  join(models: readonly number[] = []): HeldWorker {
+  join(models: readonly number[] = [], prepare?: (worker: HeldWorker) => void): HeldWorker {
     const worker = new HeldWorker(`w${this.workers.length}`)
+    prepare?.(worker)
     this.workers.push(worker)
     this.pool.add(worker, models.map(sha))
     return worker
