@@ -53,7 +53,7 @@ export const arithmeticGradients = {
   ReduceSum: (b, n, dy) => [b.expand(dy, b.shape(n.x))],
   ReduceMean: (b, n, dy) => {
     const count = n.ints('axes').reduce((total, axis) => total * b.size(n.x, axis), 1)
-    return [b.expand(b.mul(dy, 1 / count), b.shape(n.x))]
+    return [b.expand(b.div(dy, count), b.shape(n.x))]
   },
   // Those that share the maximum share its gradient.
   Max: (b, n, dy) => share(b, n, dy, b.sub(n.x, n.w)),

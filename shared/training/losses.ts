@@ -29,11 +29,20 @@ function crossEntropy(b: Builder, logits: string, oneHot: string): string {
   return b.sub(dropLast(b, total), pick(b, shifted, oneHot))
 }
 
-/** Right where the target's logit is the largest: a sum of one term and zeros is that term. */
-function pickedLargest(b: Builder, logits: string, oneHot: string): string {
-  const largest = dropLast(b, b.reduce('ReduceMax', logits, [-1]))
-  return b.cast(b.compare('GreaterOrEqual', pick(b, logits, oneHot), largest), b.dtype(logits))
+/**
+ * Right where the likeliest class of the target has a larger logit than every other class. Equal logits decide nothing,
+ * so they are not right: a model that says nothing scores 0.
+ */
+function leads(b: Builder, logits: string, target: string): string {
+  const isOther = b.step(b.sub(b.reduce('ReduceMax', target, [-1]), target))
+  const largest = (without: string) => {
+    return dropLast(b, b.reduce('ReduceMax', b.sub(logits, b.mul(without, OUT_OF_REACH)), [-1]))
+  }
+  return b.step(b.sub(largest(isOther), largest(b.sub(1, isOther))))
 }
+
+/** Beyond every logit, yet finite: 0 times it is 0. */
+const OUT_OF_REACH = 1e30
 
 function oneHotOf(b: Builder, logits: string, labels: string): string {
   const classes = b.size(logits, -1)
@@ -46,14 +55,14 @@ export const LOSSES = {
   crossEntropy: {
     target: (logits) => logits,
     perSample: crossEntropy,
-    correct: pickedLargest,
+    correct: leads,
     activation: 'Softmax',
   },
   /** The same, its target class numbers from 0 up, int32 [N, …]. Weights [N, …]. */
   crossEntropyOfLabels: {
     target: ({ shape }) => ({ dtype: 'int32', shape: shape.slice(0, -1) }),
     perSample: (b, logits, labels) => crossEntropy(b, logits, oneHotOf(b, logits, labels)),
-    correct: (b, logits, labels) => pickedLargest(b, logits, oneHotOf(b, logits, labels)),
+    correct: (b, logits, labels) => leads(b, logits, oneHotOf(b, logits, labels)),
     activation: 'Softmax',
   },
   /** Sigmoid and the negative log-likelihood of 0 or 1, the mean over each row. Target [N, …] from 0 to 1. Weights [N]. */
@@ -61,11 +70,8 @@ export const LOSSES = {
     target: (logits) => logits,
     // log(1 + eᶻ) − z·y
     perSample: (b, z, y) => rowMean(b, b.sub(softplus(b, z), b.mul(z, y))),
-    correct: (b, z, y) => {
-      const [said, true_] = [b.compare('Greater', z, 0), b.compare('Greater', y, 0.5)]
-      const asFloat = (flag: string) => b.cast(flag, b.dtype(z))
-      return rowMean(b, b.cast(b.compare('Equal', asFloat(said), asFloat(true_)), b.dtype(z)))
-    },
+    // 1 − |said − true|
+    correct: (b, z, y) => rowMean(b, b.sub(1, b.unary('Abs', b.sub(b.step(z), b.step(b.sub(y, 0.5)))))),
     activation: 'Sigmoid',
   },
   /** (z − y)², the mean over each row. Target [N, …]. Weights [N]. */

@@ -42,7 +42,7 @@ export const arithmetic = {
     return b.binary('Pow', x, exponent)
   },
   Sum: fold((b, x, y) => b.add(x, y)),
-  Mean: (b, n) => b.mul(n.inputs().reduce((x, y) => b.add(x, y)), 1 / n.inputCount),
+  Mean: (b, n) => b.div(n.inputs().reduce((x, y) => b.add(x, y)), n.inputCount),
   Max: fold((b, x, y) => b.binary('Max', x, y)),
   Min: fold((b, x, y) => b.binary('Min', x, y)),
   Neg: unary('Neg'),

@@ -19,7 +19,7 @@ export interface StepOptions extends Sizes, Omit<ForwardOptions, 'activation'> {
   /** The forward model, an ONNX file of opset 7 to 22 in float32. */
   model: Uint8Array
   loss: LossName
-  /** Runs a model once, on any device, to find the shapes. */
+  /** Runs a model once, to find the shapes. Best on WASM, which has every operator: `runOn` makes one of an engine. */
   run: RunModel
   /**
    * 'exact' (the default) gives the same bits every time; 'fast' is for vocabularies of thousands, and on a GPU adds in

@@ -1,3 +1,5 @@
+import { sha256Hex } from '../base/bytes.ts'
+import type { Engine } from '../engine/engine.ts'
 import { node, tensorInfo, writeModel } from '../models/onnx.ts'
 import { type DType, DTYPES } from '../wire/dtype.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
@@ -6,11 +8,25 @@ import { product, Tensor } from '../wire/tensor.ts'
 import { at } from './graph.ts'
 import type { Forward } from './read_forward.ts'
 
-/** Runs a model once. It is the caller's engine: this folder imports no runtime. */
+/** Runs a model once, and lets go of it. */
 export type RunModel = (
   model: Uint8Array,
   inputs: Readonly<Record<string, Tensor>>,
 ) => Promise<Readonly<Record<string, Tensor>>>
+
+/** Runs models once each on an engine. */
+export function runOn(engine: Engine): RunModel {
+  return async (model, inputs) => {
+    // Not the hash alone: the same bytes may be loaded for another purpose, and are unloaded here.
+    const key = `once:${await sha256Hex(model)}`
+    await engine.load(key, model)
+    try {
+      return (await engine.run(key, inputs)).outputs
+    } finally {
+      await engine.unload(key)
+    }
+  }
+}
 
 export interface Sizes {
   /** Rows of one step: the size of axis 0 of every input. */

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import type * as Ort from 'onnxruntime-web'
 import type { Browser } from 'playwright-core'
 import type { DType } from '../../../shared/wire/dtype.ts'
 import { Tensor } from '../../../shared/wire/tensor.ts'
@@ -9,6 +10,13 @@ import type { Tensors } from './wasm.ts'
 /** Nothing listens here: the page's requests are answered by this process. */
 const ORIGIN = 'http://127.0.0.1:9'
 const ORT = new URL('./', import.meta.resolve('onnxruntime-web/jspi'))
+
+const PAGE = `<!doctype html>
+<title>GPU</title>
+<script type="module">
+  import * as ort from '/ort.jspi.min.mjs'
+  globalThis.ort = ort
+</script>`
 
 interface Sent {
   dtype: DType
@@ -36,11 +44,12 @@ async function preparePage(browser: Browser): Promise<WebgpuPage> {
   const page = await browser.newPage()
   await page.route(`${ORIGIN}/**`, async (route) => {
     const name = new URL(route.request().url()).pathname.slice(1)
-    if (name === '') return await route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>GPU</title>' })
+    if (name === '') return await route.fulfill({ contentType: 'text/html', body: PAGE })
     const contentType = name.endsWith('.wasm') ? 'application/wasm' : 'text/javascript'
     await route.fulfill({ contentType, body: await readFile(fileURLToPath(new URL(name, ORT))) })
   })
   await page.goto(`${ORIGIN}/`)
+  await page.waitForFunction('globalThis.ort')
   return {
     async run(model, inputs) {
       const sent = Object.entries(inputs).map(([name, { dtype, shape, bytes }]) => {
@@ -64,8 +73,7 @@ function toBase64(bytes: Uint8Array): string {
 
 /** Runs inside of the page, so it uses nothing of this file. */
 async function runInPage({ model, inputs }: { model: string; inputs: Record<string, Sent> }) {
-  const url = '/ort.jspi.min.mjs'
-  const ort = await import(url) as typeof import('onnxruntime-web')
+  const { ort } = globalThis as unknown as { ort: typeof Ort }
   const bytesOf = (base64: string) => Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))
   const textOf = (bytes: Uint8Array) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''))
   const session = await ort.InferenceSession.create(bytesOf(model), {
