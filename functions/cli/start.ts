@@ -94,6 +94,7 @@ async function joinLocally(
     log,
     onState(state) {
       if (state.phase === 'serving') serving.resolve()
+      if (state.phase === 'waiting') say(`worker   ${name}: ${state.reason}; trying again`)
       if (state.phase === 'stopped') serving.reject(new Error(state.reason))
     },
   })

@@ -80,10 +80,17 @@ async function runInChromium(options: Options, wish: DeviceWish): Promise<void> 
       if (wish === 'auto') return await runInNode(options, reason)
       throw new RpcError('failed_precondition', `Cannot start the worker: WebGPU requires an adapter, and ${reason}`)
     }
-    const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log })
     say(`worker ${name}: WebGPU in headless Chromium on ${adapter.name}`)
+    const refused = Promise.withResolvers<string>()
+    const onPhase = (phase: string, detail: string) => {
+      if (phase === 'serving') say(`worker ${name}: serving ${url}`)
+      if (phase === 'waiting') say(`worker ${name}: ${detail}`)
+      if (phase === 'refused' || phase === 'cannot') refused.resolve(detail)
+    }
+    const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log, onPhase })
     onStopSignal(() => joined.stop())
-    await joined.gone
+    const reason = await Promise.race([joined.gone, refused.promise])
+    if (reason !== undefined) throw new RpcError('failed_precondition', reason)
   } finally {
     await browser.close()
   }

@@ -44,20 +44,45 @@ export async function findAdapter(page: Page): Promise<AdapterSummary | undefine
   })
 }
 
+export interface JoinOptions {
+  gateway: string
+  /** The API key, passed in the URL's fragment, which is never sent. */
+  key: string | undefined
+  wish: DeviceWish
+  name: string
+  log: Log
+  /** Hears what the page is doing, as its `data-phase` says, and in its words why. */
+  onPhase?(phase: string, detail: string): void
+}
+
+/** The function through which the page tells. */
+const TELL = 'shoalPhase'
+
+/** Runs in the page. */
+function watchPhase(tellName: string): void {
+  const tell = (globalThis as unknown as Record<string, (phase: string, detail: string) => void>)[tellName]
+  const textOf = (id: string) => document.getElementById(id)?.textContent ?? ''
+  const beacon = document.getElementById('beacon')
+  const look = () => tell?.(beacon?.dataset.phase ?? '', textOf('key-reason') || textOf('detail'))
+  if (beacon) new MutationObserver(look).observe(beacon, { attributeFilter: ['data-phase'] })
+  look()
+}
+
 /**
  * Enrols a headless Chromium by opening the gateway's own join page in it: the bundle that tabs run.
- * @param key the API key, passed in the URL's fragment, which is never sent
  */
 export async function joinWithChromium(
   browser: Browser,
-  options: { gateway: string; key: string | undefined; wish: DeviceWish; name: string; log: Log },
+  options: JoinOptions,
 ): Promise<ChromiumWorker> {
   const page = await browser.newPage()
   page.on('pageerror', (error) => options.log('error', 'page failed', { reason: error.message }))
   page.on('crash', () => void browser.close())
   const gone = new Promise<void>((resolve) => browser.on('disconnected', () => resolve()))
   const fragment = new URLSearchParams({ name: options.name, ...(options.key && { key: options.key }) })
+  await page.exposeFunction(TELL, (phase: string, detail: string) => options.onPhase?.(phase, detail))
   await page.goto(`${options.gateway}/join?device=${options.wish}#${fragment}`)
+  await page.evaluate(watchPhase, TELL)
   return {
     gone,
     async stop() {

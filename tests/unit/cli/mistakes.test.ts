@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { GatewayUnderTest } from '../../conformance/gateway_suite.ts'
 import { startInProcess } from '../../conformance/start_node_gateway.ts'
+import { buildWeb } from '../../../infra/build_web.ts'
 import { fixedModel } from '../../fixtures/models.ts'
 import { runCli, startCli, temporaryFolder } from '../../fixtures/process.ts'
 import { runHere } from './in_process.ts'
@@ -15,6 +16,7 @@ describe('a mistake is answered in one line', () => {
   let folder: Awaited<ReturnType<typeof temporaryFolder>>
   beforeAll(async () => {
     folder = await temporaryFolder()
+    await buildWeb()
     gateway = await startInProcess([])
     await fetch(`${gateway.url}/models/fixed/versions/1`, { method: 'PUT', body: fixedModel() })
     await writeFile(join(folder.path, 'wrong.json'), '[["one", 2, 3], [4, 5, 6]]')
@@ -121,8 +123,11 @@ describe('a mistake is answered in one line', () => {
     const key = { id: '0'.repeat(12), sha256: '0'.repeat(64), scopes: ['admin'], createdAt: '' } as const
     const keyed = await startInProcess([key])
     try {
-      const { code, stderr } = await runCli(['worker', '--device', 'wasm', '--gateway', keyed.url])
-      expect([code, stderr]).toEqual([1, expect.stringMatching(/^shoal: [^\n]*valid API key is required[^\n]*\n$/)])
+      await Promise.all(['wasm', 'webgpu'].map(async (device) => {
+        const { code, stderr } = await runCli(['worker', '--device', device, '--gateway', keyed.url])
+        const line = expect.stringMatching(/^shoal: [^\n]*valid API key is required[^\n]*\n$/)
+        expect([device, code, stderr]).toEqual([device, 1, line])
+      }))
     } finally {
       await keyed.close()
     }
