@@ -1,8 +1,8 @@
 /** The relay benchmark's floor: HTTP in, WebSocket to an echo, HTTP out, and nothing else. */
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import process from 'node:process'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { ready } from './ready.ts'
+import { listen } from './rpc_peers/listen.ts'
 
 let worker: WebSocket | undefined
 let nextId = 1
@@ -31,4 +31,4 @@ new WebSocketServer({ server, perMessageDeflate: false }).on('connection', (sock
     waiting.delete(id)
   })
 })
-server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }))
+ready(await listen(server))

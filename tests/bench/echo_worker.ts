@@ -1,4 +1,7 @@
-/** A worker whose engine gives back its input: what is left to measure is the way there and back. */
+/**
+ * `echo_worker.ts GATEWAY_PORT [COUNT]`: workers whose engine gives back its input: what is left to measure is the way
+ * there and back. Ready once all of them serve.
+ */
 import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
@@ -6,31 +9,65 @@ import type { Engine } from '../../shared/engine/engine.ts'
 import { openSocket } from '../../functions/worker/node_socket.ts'
 import { Agent } from '../../shared/worker/agent.ts'
 import { httpModels } from '../../shared/worker/model_source.ts'
+import { ready } from './ready.ts'
 
 const gateway = `http://127.0.0.1:${process.argv[2]}`
+const count = Number(process.argv[3] ?? 1)
+/** Joining at once, so that the gateway's accept queue never overflows. */
+const JOINING = 20
+
 const engine: Engine = {
-  info: { device: 'wasm', build: 'echo', adapter: 'echo', fallbackAdapter: false, fp16: false, reason: 'a benchmark' },
-  load: () => Promise.resolve({ placement: 'full', warm: 'zeros' }) as ReturnType<Engine['load']>,
-  run: (_, inputs) => Promise.resolve({ outputs: { y: inputs.x ?? raise() }, timings: { waitMs: 0, runMs: 0 } }),
+  info: {
+    device: 'wasm',
+    build: 'echo',
+    adapter: 'echo',
+    fallbackAdapter: false,
+    fp16: false,
+    reason: 'a benchmark',
+  },
+  load: () =>
+    Promise.resolve({ placement: 'full', warm: 'zeros' }) as ReturnType<
+      Engine['load']
+    >,
+  run: (_, inputs) =>
+    Promise.resolve({
+      outputs: { y: inputs.x ?? raise() },
+      timings: { waitMs: 0, runMs: 0 },
+    }),
   unload: () => Promise.resolve(),
   close: () => Promise.resolve(),
 }
-new Agent({
-  name: 'echo',
-  engine,
-  models: httpModels(gateway),
-  async enrol() {
-    const { token, connect } = await (await fetch(`${gateway}/workers/enrol`, { method: 'POST' })).json() as {
-      token: string
-      connect: string
-    }
-    return { token, socket: openSocket(gateway.replace('http', 'ws') + connect) }
-  },
-  clock: systemClock,
-  random: Math.random,
-  log: silentLog,
-  onState: ({ phase }) => phase === 'serving' && process.send?.({ port: 0 }),
-})
+
+let left = count
+await Promise.all(Array.from({ length: JOINING }, async () => {
+  while (left-- > 0) await join(`echo-${left}`)
+}))
+ready(0)
+
+function join(name: string): Promise<void> {
+  return new Promise((resolve) => {
+    new Agent({
+      name,
+      engine,
+      models: httpModels(gateway),
+      async enrol() {
+        const { token, connect } = await (await fetch(`${gateway}/workers/enrol`, { method: 'POST' }))
+          .json() as {
+            token: string
+            connect: string
+          }
+        return {
+          token,
+          socket: openSocket(gateway.replace('http', 'ws') + connect),
+        }
+      },
+      clock: systemClock,
+      random: Math.random,
+      log: silentLog,
+      onState: ({ phase }) => phase === 'serving' && resolve(),
+    })
+  })
+}
 
 function raise(): never {
   throw new Error('Cannot echo: input "x" is required')

@@ -1,6 +1,6 @@
 import { cpus } from 'node:os'
 import process from 'node:process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 
 /** One figure over several runs: quote the median, look at the spread. */
 export interface Figure {
@@ -17,6 +17,8 @@ export interface Report {
   versions: Record<string, string>
   /** What was compared and how, for whoever reads the figures later. */
   setup: string
+  /** Peers that could not be measured here, each with its reason. */
+  missing: string[]
   figures: Record<string, Figure>
 }
 
@@ -32,6 +34,7 @@ export function report(
   setup: string,
   packages: readonly string[],
   figures: Record<string, Figure>,
+  missing: readonly string[] = [],
 ): Report {
   const versions = Object.fromEntries(packages.map((name) => [name, versionOf(name)]))
   return {
@@ -39,13 +42,33 @@ export function report(
     machine: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}, ${process.platform} ${process.arch}`,
     versions: { node: process.version, ...versions },
     setup,
+    missing: [...missing],
     figures,
   }
 }
 
+/** The version of one of the product's packages, or of a peer. */
 function versionOf(name: string): string {
-  const url = new URL(`../../node_modules/${name}/package.json`, import.meta.url)
-  return (JSON.parse(readFileSync(url, 'utf8')) as { version: string }).version
+  for (const folder of ['../../node_modules', './node_modules']) {
+    const url = new URL(`${folder}/${name}/package.json`, import.meta.url)
+    if (existsSync(url)) return (JSON.parse(readFileSync(url, 'utf8')) as { version: string }).version
+  }
+  return 'not installed'
+}
+
+/** Figures as they grow over a benchmark's rounds. */
+export class Series {
+  readonly #values = new Map<string, { unit: string; values: number[] }>()
+
+  add(name: string, unit: string, value: number): void {
+    const series = this.#values.get(name)
+    if (series) series.values.push(value)
+    else this.#values.set(name, { unit, values: [value] })
+  }
+
+  figures(): Record<string, Figure> {
+    return Object.fromEntries([...this.#values].map(([name, { unit, values }]) => [name, figure(values, unit)]))
+  }
 }
 
 /** Microseconds that one call of `work` takes, over `count` calls in a row. */
@@ -58,23 +81,30 @@ export function microsecondsOf(work: () => unknown, count: number): number {
 /** Keeps results alive, so that no call is optimized away. */
 export let sink: unknown
 
-/** Latencies and rate of `calls` calls made by `callers` at once, each making its next when the last is answered. */
-export async function closedLoop(
-  call: () => Promise<unknown>,
-  callers: number,
-  calls: number,
-): Promise<{ perSecond: number; p50Us: number }> {
+export interface Measured {
+  calls: number
+  perSecond: number
+  p50Us: number
+}
+
+/** Latencies and rate of calls by `callers` at once for `forMs`, each making its next when the last is answered. */
+export async function closedLoop(call: () => Promise<unknown>, callers: number, forMs: number): Promise<Measured> {
   const latencies: number[] = []
-  let left = calls
   const startedAtMs = performance.now()
+  const endsAtMs = startedAtMs + forMs
   await Promise.all(Array.from({ length: callers }, async () => {
-    while (left-- > 0) {
-      const sentAtMs = performance.now()
+    for (let sentAtMs = startedAtMs; sentAtMs < endsAtMs;) {
       await call()
-      latencies.push(performance.now() - sentAtMs)
+      const answeredAtMs = performance.now()
+      latencies.push(answeredAtMs - sentAtMs)
+      sentAtMs = answeredAtMs
     }
   }))
   const seconds = (performance.now() - startedAtMs) / 1000
   latencies.sort((a, b) => a - b)
-  return { perSecond: calls / seconds, p50Us: (latencies[latencies.length >> 1] ?? NaN) * 1000 }
+  return {
+    calls: latencies.length,
+    perSecond: latencies.length / seconds,
+    p50Us: (latencies[latencies.length >> 1] ?? NaN) * 1000,
+  }
 }

@@ -1,22 +1,32 @@
 import { connect } from 'node:net'
 
+export interface LoadOptions {
+  path: string
+  headers: Record<string, string>
+  body: Uint8Array
+  connections: number
+  forMs: number
+}
+
 /**
  * An HTTP/1.1 load generator that costs little itself, so that what is measured is the server: prebuilt requests over
  * keep-alive connections, one in flight on each, answers framed by their content-length.
- * @returns answered requests per second
  * @throws Error if any answer is not 200
  */
-export async function load(
-  port: number,
-  options: { path: string; headers: Record<string, string>; body: Uint8Array; connections: number; requests: number },
-): Promise<number> {
+export async function load(port: number, options: LoadOptions): Promise<{ requests: number; perSecond: number }> {
   const headers = { host: `127.0.0.1:${port}`, 'content-length': String(options.body.byteLength), ...options.headers }
   const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
   const message = Buffer.concat([Buffer.from(`POST ${options.path} HTTP/1.1\r\n${head}\r\n`), options.body])
-  let left = options.requests
+  let requests = 0
   const startedAtMs = performance.now()
-  await Promise.all(Array.from({ length: options.connections }, () => connection(port, message, () => left-- > 0)))
-  return options.requests / ((performance.now() - startedAtMs) / 1000)
+  const endsAtMs = startedAtMs + options.forMs
+  const next = () => {
+    if (performance.now() >= endsAtMs) return false
+    requests++
+    return true
+  }
+  await Promise.all(Array.from({ length: options.connections }, () => connection(port, message, next)))
+  return { requests, perSecond: requests / ((performance.now() - startedAtMs) / 1000) }
 }
 
 function connection(port: number, message: Buffer, next: () => boolean): Promise<void> {

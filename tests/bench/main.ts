@@ -7,6 +7,8 @@ import type { Report } from './figures.ts'
 const SUITES: Readonly<Record<string, () => Promise<Report>>> = {
   codec: async () => (await import('./codec.ts')).codecBench(),
   rpc: async () => (await import('./rpc.ts')).rpcBench(),
+  gateway: async () => (await import('./gateway.ts')).gatewayBench(),
+  registry: async () => (await import('./registry.ts')).registryBench(),
   relay: async () => (await import('./relay.ts')).relayBench(),
 }
 
@@ -25,8 +27,9 @@ console.log(`${result.suite} on ${result.machine}\n${result.setup}\n`)
 for (const [name, { median, min, max, unit, runs }] of Object.entries(result.figures)) {
   const show = (value: number) => value >= 100 ? value.toFixed(0) : value.toPrecision(3)
   console.log(
-    `${name.padEnd(32)} ${show(median).padStart(8)} ${unit.padEnd(6)} (${show(min)} to ${show(max)}, ${runs} runs)`,
+    `${name.padEnd(40)} ${show(median).padStart(8)} ${unit.padEnd(6)} (${show(min)} to ${show(max)}, ${runs} runs)`,
   )
 }
+for (const reason of result.missing) console.log(`not measured: ${reason}`)
 if (values.json) await writeFile(values.json, `${JSON.stringify(result, undefined, 2)}\n`)
 process.exit(0)

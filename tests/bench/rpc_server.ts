@@ -1,22 +1,9 @@
-/** The servers of the rpc benchmark, in one process: node:http's echo as the floor, and Shoal over a WebSocket and HTTP. */
-import { createServer as createHttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+/** `rpc_server.ts NAME`: the server of one candidate of the rpc benchmark. */
 import process from 'node:process'
-import { WebSocketServer } from 'ws'
-import { createServer, implement } from '../../shared/rpc/server.ts'
-import { type SocketLike, socketPeer } from '../../shared/rpc/transports/websocket.ts'
-import { Echo } from './rpc_contract.ts'
+import type { RpcPeer } from './rpc_peers/peer.ts'
+import { ready } from './ready.ts'
 
-const echo = createServer([implement(Echo, { echo: (input) => input })])
-
-const server = createHttpServer((request, response) => {
-  const parts: Uint8Array[] = []
-  request.on('data', (part) => parts.push(part))
-  request.on('end', () => {
-    const body = Buffer.concat(parts)
-    response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.byteLength }).end(body)
-  })
-})
-const sockets = new WebSocketServer({ server, perMessageDeflate: false })
-sockets.on('connection', (socket) => void socketPeer(socket as unknown as SocketLike, { serve: echo }))
-server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }))
+const { peer } = await import(`./rpc_peers/${process.argv[2]}.ts`) as {
+  peer: RpcPeer
+}
+ready(await peer.serve())

@@ -1,0 +1,3 @@
+import { connectPeer } from './connect.ts'
+
+export const peer = connectPeer('1.1')

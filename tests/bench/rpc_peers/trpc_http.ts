@@ -1,0 +1,3 @@
+import { trpcPeer } from './trpc.ts'
+
+export const peer = trpcPeer('http')
