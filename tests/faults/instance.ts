@@ -10,7 +10,7 @@ import { silentLog } from '../../shared/base/log.ts'
 import { newId, seededRandom } from '../../shared/base/random.ts'
 import { Announcer } from '../../shared/registry/announcer.ts'
 import { serve } from '../../shared/registry/serve.ts'
-import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { Instance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
@@ -24,37 +24,42 @@ export interface InstanceSettings {
   ttlMs: number
   /** Part of the beats that never leave this process. */
   dropBeats?: number
+  /** So many of them, one by default: `id` with a number after it, each with beats of its own, at one address. */
+  copies?: number
 }
 
 const settings = JSON.parse(process.argv[2] ?? '') as InstanceSettings
-const { id, redis: { url, token }, ttlMs, dropBeats = 0 } = settings
+const { id, redis: { url, token }, ttlMs, dropBeats = 0, copies } = settings
+const ids = copies === undefined ? [id] : Array.from({ length: copies }, (_, i) => `${id}${i}`)
 
 const leases = redisLeases(token === undefined ? tcpRedis(url) : upstashRedis({ url, token }))
 const app = serve(Who, { who: () => ({ id }) })
 const server = listen({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, async ({ port }: AddressInfo) => {
-  const announcer = new Announcer(
-    { leases: dropping(leases), clock: systemClock, random: Math.random, log: silentLog },
-    [{
-      id,
-      service: Who.name,
-      version: Who.version,
-      group: 'default',
-      address: { kind: 'url', url: `http://127.0.0.1:${port}` },
-      incarnation: newId('life'),
-      ttlMs,
-      weight: 1,
-      zone: '',
-    }],
-    ttlMs / 3,
-  )
-  await announcer.start()
+  const announcers = ids.map((id) => announce(id, `http://127.0.0.1:${port}`))
+  await Promise.all(announcers.map((announcer) => announcer.start()))
   console.log(`instance ready ${port}`)
   process.on('SIGTERM', async () => {
-    await announcer.stop()
+    await Promise.all(announcers.map((announcer) => announcer.stop()))
     server.close()
     process.exit(0)
   })
 })
+
+function announce(id: string, address: string): Announcer {
+  const instance: Instance = {
+    id,
+    service: Who.name,
+    version: Who.version,
+    group: 'default',
+    address: { kind: 'url', url: address },
+    incarnation: newId('life'),
+    ttlMs,
+    weight: 1,
+    zone: '',
+  }
+  const deps = { leases: dropping(id), clock: systemClock, random: Math.random, log: silentLog }
+  return new Announcer(deps, [instance], ttlMs / 3)
+}
 
 process.on('SIGUSR2', () => {
   const { now } = Date
@@ -62,15 +67,15 @@ process.on('SIGUSR2', () => {
 })
 
 /** Drops beats at random but for the first, from a seed of its id: no two instances drop the same. */
-function dropping({ renew, leave }: LeaseStore): Pick<LeaseStore, 'renew' | 'leave'> {
+function dropping(id: string): Pick<LeaseStore, 'renew' | 'leave'> {
   const random = seededRandom([...id].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7))
   let isFirst = true
   return {
-    leave: leave.bind(leases),
+    leave: (...args) => leases.leave(...args),
     renew(instances) {
       const isDropped = !isFirst && random() < dropBeats
       isFirst = false
-      return isDropped ? Promise.reject(new RpcError('unavailable', 'dropped')) : renew.call(leases, instances)
+      return isDropped ? Promise.reject(new RpcError('unavailable', 'dropped')) : leases.renew(instances)
     },
   }
 }
