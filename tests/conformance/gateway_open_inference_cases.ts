@@ -32,6 +32,7 @@ export function openInferenceCases(at: () => string): void {
       push('v2-affine/versions/2', affineModel(TWO)),
       push('v2-fixed/versions/1', fixedModel()),
       push('v2-pair/versions/1', pairModel()),
+      push('v2-scalar/versions/1', identityModel('float32', [])),
       ...DTYPE_LIST.map((dtype) => push(`v2-${dtype}/versions/1`, identityModel(dtype))),
     ])
     expect(pushed.map(({ status }) => status)).toEqual(pushed.map(() => 200))
@@ -86,6 +87,13 @@ export function openInferenceCases(at: () => string): void {
       expect(status).toBe(200)
     })
   }
+
+  it('carries scalars and tensors without elements', async () => {
+    for (const [model, shape, data] of [['v2-scalar', [], [7]], ['v2-float32', [0, 2], []]] as const) {
+      const { json } = await infer(model, { inputs: [x({ shape, data })] })
+      expect(json.outputs).toEqual([{ name: 'y', datatype: 'FP32', shape, data }])
+    }
+  })
 
   const affineWith = (input: Partial<Input>) => ({ inputs: [x(input)] })
   const pairWith = (a: Partial<Input>, b: Partial<Input>) => ({
