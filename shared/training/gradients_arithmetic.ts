@@ -19,7 +19,7 @@ export const arithmeticGradients = {
     const exponent = b.constants.get(n.w)
     if (exponent?.size === 1) {
       const p = Number(exponent.data[0])
-      return [b.mul(b.mul(dy, p), power(b, n.x, p - 1))]
+      return [b.sumLike(b.mul(b.mul(dy, p), power(b, n.x, p - 1)), n.x)]
     }
     const dx = b.mul(b.mul(dy, n.w), b.binary('Pow', n.x, b.sub(n.w, 1)))
     return [b.sumLike(dx, n.x), b.sumLike(b.mul(b.mul(dy, n.y), b.unary('Log', n.x)), n.w)]

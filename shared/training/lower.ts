@@ -7,6 +7,7 @@ import { arithmetic } from './lower_arithmetic.ts'
 import { convolutions } from './lower_conv.ts'
 import { layout } from './lower_layout.ts'
 import { layers } from './lower_layers.ts'
+import { originOf } from './refusal.ts'
 import { SourceNode, type Surroundings } from './source_node.ts'
 
 /**
@@ -32,7 +33,7 @@ export function lowerForward(
 ): void {
   const { builder, trace, names } = around
   for (const proto of computed) {
-    const origin = { op: proto.opType, name: proto.name || (proto.output[0] ?? '') }
+    const origin = originOf(proto)
     builder.origin = origin
     const lowering = lowerings[proto.opType]
     if (!lowering) throw new RpcError('internal', `Cannot train the model: ${proto.opType} was not checked`)

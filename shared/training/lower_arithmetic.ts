@@ -2,7 +2,6 @@ import { dtypeOfOnnx, DTYPES } from '../wire/dtype.ts'
 import type { Builder } from './builder.ts'
 import { range } from './graph.ts'
 import type { Lowering } from './lower.ts'
-import type { SourceNode } from './source_node.ts'
 
 const unary = (op: string): Lowering => (b, n) => b.unary(op, n.input(0))
 const binary = (op: string): Lowering => (b, n) => b.binary(op, n.input(0), n.input(1))
@@ -36,10 +35,9 @@ export const arithmetic = {
   Div: binary('Div'),
   Pow: (b, n) => {
     const x = n.input(0)
-    const exponent = n.isConstant(1) ? n.number('', 1, 0) : undefined
-    // A constant exponent may be of any type.
-    if (exponent === undefined || n.inputShape(1).length > 0) return b.binary('Pow', x, b.cast(n.input(1), b.dtype(x)))
-    return b.binary('Pow', x, exponent)
+    // The exponent may be of any type.
+    if (n.inputShape(1).length > 0 || !n.isConstant(1)) return b.binary('Pow', x, b.cast(n.input(1), b.dtype(x)))
+    return b.binary('Pow', x, n.scalar(1) ?? 1)
   },
   Sum: fold((b, x, y) => b.add(x, y)),
   Mean: (b, n) => b.div(n.inputs().reduce((x, y) => b.add(x, y)), n.inputCount),
@@ -60,11 +58,12 @@ export const arithmetic = {
   Sign: (b, n) => sign(b, n.input(0)),
   Identity: (_b, n) => n.input(0),
   Clip: (b, n) => {
-    const [x, low, high] = [n.input(0), bound(b, n, 'min', 1), bound(b, n, 'max', 2)]
-    // A bound that is computed takes part in the gradient.
-    const raised = low === undefined ? x : b.binary('Max', x, low)
-    if (!settled(n, 1) || !settled(n, 2)) return high === undefined ? raised : b.binary('Min', raised, high)
-    return b.emit('Clip', [x, low ?? '', high ?? ''], b.type(x))
+    const x = n.input(0)
+    const isComputed = [1, 2].some((i) => n.has(i) && !n.isConstant(i))
+    if (!isComputed) return b.clip(x, n.number('min', 1, undefined), n.number('max', 2, undefined))
+    // Bounds that are computed take part in the gradient.
+    const raised = n.has(1) ? b.binary('Max', x, n.input(1)) : x
+    return n.has(2) ? b.binary('Min', raised, n.input(2)) : raised
   },
   Cast: (b, n) => {
     const dtype = dtypeOfOnnx(n.int('to', DTYPES.float32.onnx)) ?? 'float32'
@@ -107,14 +106,3 @@ export const arithmetic = {
     })
   },
 } satisfies Record<string, Lowering>
-
-/** A bound of Clip: a number where it is one, else the name of a value. */
-function bound(b: Builder, n: SourceNode, name: string, input: number): string | undefined {
-  if (n.has(input) && !n.isConstant(input)) return n.input(input)
-  const value = n.number(name, input, undefined)
-  return value === undefined ? undefined : b.scalar(value, b.dtype(n.input(0)))
-}
-
-function settled(n: SourceNode, input: number): boolean {
-  return !n.has(input) || n.isConstant(input)
-}

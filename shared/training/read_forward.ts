@@ -2,12 +2,12 @@ import { attribute, type GraphProto, type NodeProto, readModel } from '../models
 import { fromTensorProto } from '../models/onnx_tensor.ts'
 import { readSignature } from '../models/signature.ts'
 import { invalid } from '../wire/errors.ts'
-import type { Signature, TensorSpec } from '../wire/signature.ts'
+import type { TensorSpec } from '../wire/signature.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import { isFloat } from './builder.ts'
 import { at } from './graph.ts'
-import { refusal } from './refusal.ts'
-import { checkSupport, originOf } from './support.ts'
+import { originOf, refusal } from './refusal.ts'
+import { checkSupport } from './support.ts'
 
 /** Oldest with today's broadcasting; newest whose operators write_graph.ts knows how to write at opset 17. */
 const MIN_OPSET = 7
@@ -18,7 +18,8 @@ export interface ForwardOptions {
   output?: string
   /**
    * Which float initializers are parameters. Left out: those with at least one axis whose values are all finite (a mask
-   * of −∞ is none); scalars, and what stands in Constant nodes, stay as they are.
+   * of −∞ is none); scalars, and what stands in Constant nodes, stay as they are. Exporters write some constants as
+   * initializers, and parameters of equal values as one, so look at the layout of what is to be trained.
    */
   trainable?: (name: string, values: Tensor) => boolean
   /** An activation that the loss contains: where the output comes from it, the model is read up to what goes into it. */
@@ -57,8 +58,9 @@ export function readForward(bytes: Uint8Array, options: ForwardOptions = {}): Fo
   }
   const { graph, irVersion } = readModel(bytes)
   const end = options.output ?? onlyOutput(signature.outputs)
-  const output =
-    beforeActivation(graph.node.find((node) => node.output.includes(end)), options.activation, signature) ?? end
+  const last = graph.node.find((node) => node.output.includes(end))
+  const rank = signature.outputs.find(({ name }) => name === end)?.shape.length
+  const output = (last && beforeActivation(last, options.activation, opset, rank)) ?? end
   const needed = ancestors(graph.node, output)
   const { parameters, constants } = sortInitializers(
     graph,
@@ -85,16 +87,15 @@ function onlyOutput(outputs: readonly TensorSpec[]): string {
 }
 
 /** What goes into the activation that a model ends in, if it does. @throws RpcError if that sees other classes than the loss */
-function beforeActivation(last: NodeProto | undefined, activation: string | undefined, { outputs }: Signature) {
-  if (!last || last.opType !== activation) return undefined
-  const rank = outputs.find(({ name }) => last.output.includes(name))?.shape.length ?? 2
-  const axis = attribute(last, 'axis', 'int', -1)
+function beforeActivation(last: NodeProto, activation: string | undefined, opset: number, rank = NaN) {
+  if (last.opType !== activation) return undefined
+  const axis = attribute(last, 'axis', 'int', opset >= 13 ? -1 : 1)
   if (activation !== 'Softmax' || axis === -1 || axis === rank - 1) return last.input[0]
   throw refusal(originOf(last), 'be over the last axis', `axis ${axis}`, 'move the classes to the end with a Transpose')
 }
 
 function isParameter(_name: string, values: Tensor): boolean {
-  return values.shape.length > 0 && (values.data as Float32Array).every(Number.isFinite)
+  return values.shape.length > 0 && values.size > 0 && (values.data as Float32Array).every(Number.isFinite)
 }
 
 /** Inputs that are settings of an operator, whatever their type; a running mean is not learned by gradients. */

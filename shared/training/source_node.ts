@@ -63,6 +63,12 @@ export class SourceNode {
     return this.has(index) && this.#around.trace.value(this.#proto.input[index] ?? '') !== undefined
   }
 
+  /** The first element of a constant input. */
+  scalar(index: number): number | undefined {
+    const value = this.constant(index)
+    return value && Number((value.data as ArrayLike<number | bigint>)[0])
+  }
+
   /** A list of whole numbers: the attribute (older opsets) or else the constant input (newer ones). */
   list(name: string, input: number): readonly number[] | undefined {
     const given = attribute(this.#proto, name, 'ints', undefined)
@@ -74,8 +80,7 @@ export class SourceNode {
   number<T>(name: string, input: number, otherwise: T): number | T {
     const given = this.float<number | undefined>(name, undefined)
     if (given !== undefined) return given
-    const value = this.constant(input)
-    return value ? Number((value.data as ArrayLike<number | bigint>)[0]) : otherwise
+    return this.scalar(input) ?? otherwise
   }
 
   int<T = number>(name: string, otherwise: number | T): number | T {

@@ -56,6 +56,8 @@ export interface StepGraph extends LossGraph {
   readonly dropout: readonly DropoutMask[]
 }
 
+const INPUT_TYPES: ReadonlySet<DType> = new Set(['float32', 'int32', 'int64', 'bool'])
+
 /** Names of what the caller feeds beside the model's own inputs. */
 const NAMES = { parameters: 'shoal.parameters', target: 'shoal.target', weights: 'shoal.weights' } as const
 
@@ -112,6 +114,10 @@ async function translate(options: StepOptions, { dropout: drops }: { dropout: bo
   const { output, trainable } = options
   const forward = readForward(options.model, { output, trainable, activation: loss.activation })
   const layout = layOut(forward.parameters)
+  for (const { name, dtype } of forward.inputs) {
+    if (INPUT_TYPES.has(dtype)) continue
+    throw invalid(`Cannot train the model: input "${name}" must be float32, int32, int64 or bool, got ${dtype}`)
+  }
   const trace = await traceShapes(forward, options, options.run)
 
   const b = new Builder()

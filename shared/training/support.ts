@@ -2,8 +2,7 @@ import { attribute, type NodeProto } from '../models/onnx.ts'
 import { dtypeOfOnnx, DTYPES } from '../wire/dtype.ts'
 import type { RpcError } from '../wire/errors.ts'
 import { LOWERINGS } from './lower.ts'
-import type { Origin } from './graph.ts'
-import { refusal } from './refusal.ts'
+import { originOf, refusal } from './refusal.ts'
 
 /**
  * Checks, before anything runs, that each node can be differentiated.
@@ -17,11 +16,6 @@ export function checkSupport(nodes: readonly NodeProto[], opset: number): void {
       if (got !== undefined) throw refusal(originOf(node), requirement, got, remedy)
     }
   }
-}
-
-/** A node without a name goes by its output's. */
-export function originOf(node: NodeProto): Origin {
-  return { op: node.opType, name: node.name || (node.output[0] ?? '') }
 }
 
 function isStandard(domain: string): boolean {

@@ -23,6 +23,7 @@ const arithmetic: GradientCase[] = [
   op('Pow', { x: random([2, 3]), p: ints([3], []) }, { title: 'Pow to a whole number' }),
   op('Pow', { x: random([2, 3], positive), p: Tensor.from('float64', [1, 1], [0.5]) }, { still: ['p'] }),
   op('Pow', { x: random([3], positive), p: random([3]) }, { still: ['p'] }),
+  op('Pow', { x: random([3], positive), p: Tensor.from('float64', [1, 1], [3]) }, { still: ['p'] }),
   op('Sum', { a: random([2, 3]), b: random([3]), c: random([1, 1]) }),
   op('Mean', { a: random([2, 3]), b: random([3]), c: random([2, 1]) }, f32),
   op('Max', { a: distinct([2, 3]), b: distinct([3], { gap: 0.3 }), c: distinct([2, 1], { gap: 0.35 }) }),

@@ -4,22 +4,14 @@ import { seededRandom } from '../../../shared/base/random.ts'
 import { createOrtEngine } from '../../../shared/engine/ort_engine.ts'
 import { readModel } from '../../../shared/models/onnx.ts'
 import { newMlp } from '../../../shared/training/new_models.ts'
-import {
-  buildEvaluationGraph,
-  buildStepGraph,
-  readStep,
-  type StepOptions,
-} from '../../../shared/training/step_graph.ts'
+import { buildEvaluationGraph, buildStepGraph, readStep } from '../../../shared/training/step_graph.ts'
 import { runOn } from '../../../shared/training/trace_shapes.ts'
-import { DTYPES } from '../../../shared/wire/dtype.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import { product, Tensor } from '../../../shared/wire/tensor.ts'
 import { affineModel } from '../../fixtures/models.ts'
 import { EXPORTED, exportedModel, modelWith } from '../../fixtures/training_models.ts'
-import { batchOf, cnnTask, mlpTask, type ToyTask, transformerTask } from './toy_tasks.ts'
-import { open, run, type Tensors } from './wasm.ts'
-
-const parametersOf = (values: Float32Array) => ({ 'shoal.parameters': Tensor.from('float32', [values.length], values) })
+import { checkDirections, checkPortable, parametersOf } from './check_graph.ts'
+import { run } from './wasm.ts'
 
 describe('the step graph of an affine model', async () => {
   const weights = [[0.5, -1], [2, 0.25], [1, 1]]
@@ -78,47 +70,6 @@ describe('the step graph of an affine model', async () => {
   })
 })
 
-/** Loss and n of a graph's evaluation at other parameters. */
-async function lossAt(model: Uint8Array, options: Omit<StepOptions, 'model' | 'run'>, inputs: Tensors) {
-  const evaluation = await buildEvaluationGraph({ model, run, ...options })
-  const session = await open(evaluation.bytes)
-  return {
-    loss: async (parameters: Float32Array) => {
-      const output = await session.run({ ...inputs, ...parametersOf(parameters) })
-      return output['shoal.evaluation']?.data as Float32Array
-    },
-    [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
-  }
-}
-
-/** Compares the gradient along random directions with differences of the loss. */
-async function checkDirections(model: Uint8Array, options: Omit<StepOptions, 'model' | 'run'>, inputs: Tensors) {
-  const graph = await buildStepGraph({ model, run, ...options })
-  const { initial } = graph
-  const output = await run(graph.bytes, { ...inputs, ...parametersOf(initial) })
-  const { gradient, loss, n } = readStep(graph, output['shoal.step'] as Tensor)
-  await using evaluation = await lossAt(model, options, inputs)
-  const [evaluated = NaN, , count] = await evaluation.loss(initial)
-  expect(evaluated).toBeCloseTo(loss, 3)
-  expect(count).toBe(n)
-  for (const { name, offset, size } of graph.parameters) {
-    // Along the gradient itself, one parameter at a time: each must be right, however small beside the others.
-    const part = gradient.subarray(offset, offset + size)
-    const norm = Math.hypot(...part)
-    if (norm < 1e-5) continue
-    const slope = async (h: number) => {
-      const moved = (by: number) =>
-        initial.map((p, i) => p + (i >= offset && i < offset + size ? by * (gradient[i] ?? 0) / norm : 0))
-      const [[ahead = NaN], [behind = NaN]] = [await evaluation.loss(moved(h)), await evaluation.loss(moved(-h))]
-      return (ahead - behind) / (2 * h)
-    }
-    // Extrapolated to h = 0 (Richardson): the loss is curved, and float32 leaves no room for a short step.
-    const limit = (4 * await slope(0.0025) - await slope(0.005)) / 3
-    expect(Math.abs(limit - norm), name).toBeLessThan(0.01 * norm + 1e-4 * loss)
-  }
-  return graph
-}
-
 describe('a model as PyTorch exports it', () => {
   const { vocabulary } = EXPORTED
   const [rows, length] = [3, 5]
@@ -169,57 +120,6 @@ describe('a model as PyTorch exports it', () => {
       expect(other[i]).toBeCloseTo(value, 5)
     }
   })
-})
-
-/** Opset 17, IR 8, and int64 for nothing but sizes. */
-function checkPortable(bytes: Uint8Array): void {
-  const { graph, irVersion, opsetImport } = readModel(bytes)
-  expect([irVersion, opsetImport.map(({ version }) => version)]).toEqual([8, [17]])
-  const int64 = DTYPES.int64.onnx
-  const sizes = new Set(graph.initializer.filter(({ dataType }) => dataType === int64).map(({ name }) => name))
-  for (const { name, type } of [...graph.input, ...graph.output]) {
-    expect(type?.tensorType?.elemType, name).not.toBe(int64)
-  }
-  for (const { opType, input, attribute } of graph.node) {
-    expect(['Shape', 'Size', 'Range', 'ConstantOfShape', 'Constant', 'LogSoftmax', 'OneHot']).not.toContain(opType)
-    if (opType === 'Cast') expect(attribute[0]?.i).not.toBe(BigInt(int64))
-    for (const [i, name] of input.entries()) {
-      if (!sizes.has(name)) continue
-      expect(i, opType).toBeGreaterThan(0)
-      expect(['Reshape', 'Expand', 'Slice', 'Pad', 'Split', 'ReduceSum']).toContain(opType)
-    }
-  }
-}
-
-describe('whole models', () => {
-  const tasks: Record<string, ToyTask> = { mlp: mlpTask, cnn: cnnTask, transformer: transformerTask }
-  for (const [name, task] of Object.entries(tasks)) {
-    const options = { loss: task.loss, batch: 6 }
-
-    it(`${name}: the gradient is the slope of the loss in every parameter`, async () => {
-      const graph = await checkDirections(task.model, options, batchOf(task, [0, 1, 2, 3, 4, 5], 6))
-      checkPortable(graph.bytes)
-    })
-
-    it(`${name}: rows that fill up a batch add exactly nothing, whatever they hold`, async () => {
-      const graph = await buildStepGraph({ model: task.model, run, ...options })
-      await using session = await open(graph.bytes)
-      const results = []
-      for (const filler of [0, 40, 99]) {
-        const output = await session.run({ ...batchOf(task, [7, 8, 9, 10], 6, filler), ...parametersOf(graph.initial) })
-        results.push(Array.from(output['shoal.step']?.data as Float32Array))
-      }
-      expect(results[1]).toEqual(results[0])
-      expect(results[2]).toEqual(results[0])
-
-      const small = await buildStepGraph({ model: task.model, run, ...options, batch: 4 })
-      const output = await run(small.bytes, { ...batchOf(task, [7, 8, 9, 10], 4), ...parametersOf(graph.initial) })
-      const alone = Array.from(output['shoal.step']?.data as Float32Array)
-      expect(alone.at(-1)).toBe(results[0]?.at(-1))
-      // Other sizes are summed in other orders.
-      for (const [i, value] of alone.entries()) expect(Math.abs(value - (results[0]?.[i] ?? NaN))).toBeLessThan(1e-5)
-    })
-  }
 })
 
 describe('the evaluation graph', () => {

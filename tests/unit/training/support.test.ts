@@ -92,6 +92,10 @@ describe('a node that cannot be trained is refused before anything runs, by name
       modelWith('Softmax', { attributes: { axis: 1 } }),
       /\(Softmax\) must be over the last axis, got axis 1/,
     ],
+    'Softmax before the loss, of old, which takes all axes from 1': [
+      modelWith('Softmax', { opset: 11 }),
+      /\(Softmax\) must be over the last axis, got axis 1/,
+    ],
   }
   for (const [title, [model, message]] of Object.entries(cases)) {
     it(title, async () => {
@@ -129,6 +133,16 @@ describe('a model that cannot be trained is refused before anything runs', () =>
       })
       expect(await refusalOf(model)).toMatch(new RegExp(`"w" must be float32, got ${dtype} \\(export it in float32\\)`))
     }
+  })
+
+  it('with inputs in another precision', async () => {
+    const model = modelOf({
+      input: [tensorInfo('x', 'uint8', ['N', 2])],
+      output: [tensorInfo('y', 'float32', ['N', 2])],
+      initializer: [toTensorProto('w', Tensor.from('float32', [2], [1, 1]))],
+      node: [node('Cast', ['x'], ['f'], { to: 1 }), node('Mul', ['f', 'w'], ['y'])],
+    })
+    expect(await refusalOf(model)).toMatch(/input "x" must be float32, int32, int64 or bool, got uint8/)
   })
 
   it('with several outputs, none of them named', async () => {
