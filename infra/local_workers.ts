@@ -2,6 +2,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import process from 'node:process'
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptionsShape } from 'miniflare'
 import { unstable_getMiniflareWorkerOptions } from 'wrangler'
 import { toHex } from '../shared/base/bytes.ts'
@@ -43,6 +44,7 @@ export async function startLocalWorkers({ port = 0, vars = {} }: LocalWorkersOpt
     UPSTASH_REDIS_REST_URL: front.url,
     UPSTASH_REDIS_REST_TOKEN: token,
   }
+  const keep = signalHandlers()
   const miniflare = new Miniflare(convertV4MiniflareOptions({
     name: WORKER_NAME,
     modules: true,
@@ -58,6 +60,8 @@ export async function startLocalWorkers({ port = 0, vars = {} }: LocalWorkersOpt
     // Otherwise it asks Cloudflare where this machine is.
     cf: false,
   }))
+  // It would end the process at a signal, with Redis's files where they are: who starts it here ends it with `close`.
+  removeAddedHandlers(keep)
   const close = async () => {
     await miniflare.dispose()
     await front.close()
@@ -69,6 +73,18 @@ export async function startLocalWorkers({ port = 0, vars = {} }: LocalWorkersOpt
   } catch (thrown) {
     await close()
     throw thrown
+  }
+}
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+function signalHandlers(): Set<unknown> {
+  return new Set(SIGNALS.flatMap((signal) => process.listeners(signal)))
+}
+
+function removeAddedHandlers(keep: ReadonlySet<unknown>): void {
+  for (const signal of SIGNALS) {
+    for (const handler of process.listeners(signal)) if (!keep.has(handler)) process.off(signal, handler)
   }
 }
 
