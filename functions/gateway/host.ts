@@ -59,7 +59,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const clock = systemClock
   const metrics = new Metrics()
   const guard = await chooseGuard(options)
-  const stores = openStores(env, dataDir, clock)
+  const stores = openStores(env, dataDir)
   const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
   const relay = new InProcessRelay({ ...common, once: stores.once, secret: await hostSecret(env, dataDir) })
 

@@ -1,6 +1,5 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Clock } from '../../shared/base/clock.ts'
 import type { LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
 import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
@@ -20,13 +19,14 @@ export interface Stores {
 }
 
 /** Chooses the store by environment: Upstash over REST, Redis over TCP, else SQLite in the data folder. */
-export function openStores(env: Readonly<Record<string, string | undefined>>, dataDir: string, clock: Clock): Stores {
+export function openStores(env: Readonly<Record<string, string | undefined>>, dataDir: string): Stores {
   const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: url } = env
   if (restUrl && token) return onRedis(upstashRedis({ url: restUrl, token }), 'Redis over REST')
   if (url) return onRedis(tcpRedis(url), 'Redis over TCP')
   mkdirSync(dataDir, { recursive: true })
   const path = join(dataDir, 'shoal.db')
-  const [leases, once] = [openSqliteLeases(path, clock), openSqliteOnce(path, clock)]
+  // The time of day, which processes that share the file agree on, and not a monotonic clock, which lags after a sleep.
+  const [leases, once] = [openSqliteLeases(path, Date), openSqliteOnce(path, Date)]
   return {
     description: `SQLite at ${path}`,
     leases,

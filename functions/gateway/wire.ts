@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/base/clock.ts'
+import { LIMITS } from '../../shared/base/limits.ts'
 import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
 import type { Random } from '../../shared/base/random.ts'
@@ -91,7 +92,10 @@ function connector(platform: Platform): (instance: LeasedInstance) => Send | und
   return ({ address }) => {
     if (address.kind === 'relay') return reachRelay(address.name)
     let send = byUrl.get(address.url)
-    if (!send) byUrl.set(address.url, send = reachUrl(address.url))
+    if (send) return send
+    // Addresses come and go; what is dropped here is made anew with the next call.
+    if (byUrl.size >= LIMITS.maxUpstreams) byUrl.clear()
+    byUrl.set(address.url, send = reachUrl(address.url))
     return send
   }
 }

@@ -87,9 +87,15 @@ export class InProcessRelay {
       weight: 1,
       zone: this.#deps.zone ?? '',
     }
-    const announcer = new Announcer(this.#deps, [instance])
+    const announcer = new Announcer({ ...this.#deps, onRefused: () => void this.#beginAgain() }, [instance])
     this.#announcer = { instance, announcer }
     await announcer.start()
+  }
+
+  /** The store says that this life is over, though its workers are here: another begins. */
+  async #beginAgain(): Promise<void> {
+    await this.#announce(false)
+    if (this.hub.populated) await this.#announce(true)
   }
 
   #sweep(): void {

@@ -7,12 +7,13 @@ import type { DeviceWish } from '../../shared/engine/detect.ts'
 import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
 import { spawnEngineThread } from '../../shared/engine/spawn_node.ts'
 import { readHttpError } from '../../shared/rpc/http.ts'
-import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { httpData } from '../../shared/training/http_data.ts'
 import { workerTraining } from '../../shared/training/worker_training.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { Agent, type AgentState } from '../../shared/worker/agent.ts'
 import { httpModels, type ModelCache } from '../../shared/worker/model_source.ts'
+import { openSocket } from './node_socket.ts'
 
 export interface HostWorkerOptions {
   gateway: string
@@ -44,7 +45,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<HostW
     engine,
     models,
     services: [workerTraining({ engine, source: httpData((sha256, signal) => models.get(sha256, signal)) })],
-    enrol: () => enrol(gateway, headers),
+    enrol: (signal) => enrol(gateway, headers, signal),
     clock: systemClock,
     random: Math.random,
     log,
@@ -60,17 +61,22 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<HostW
   }
 }
 
-async function enrol(gateway: string, headers: Record<string, string>): Promise<{ token: string; socket: SocketLike }> {
-  const response = await fetch(`${gateway}/workers/enrol`, { method: 'POST', headers, redirect: 'manual' }).catch(
-    (cause) => {
-      throw new RpcError('unavailable', `Cannot enrol: ${gateway} does not answer`, { cause })
-    },
-  )
+async function enrol(
+  gateway: string,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+): Promise<{ token: string; socket: SocketLike }> {
+  const response = await fetch(`${gateway}/workers/enrol`, { method: 'POST', headers, redirect: 'manual', signal })
+    .catch(
+      (cause) => {
+        throw new RpcError('unavailable', `Cannot enrol: ${gateway} does not answer`, { cause })
+      },
+    )
   if (!response.ok) throw await readHttpError(response)
   const { token, connect } = await response.json() as { token: string; connect: string }
   const url = new URL(connect, gateway)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-  return { token, socket: new WebSocket(url, SUBPROTOCOL) }
+  return { token, socket: openSocket(url) }
 }
 
 /** Model files by hash. What is read back is checked by whoever asked, so a broken file is only fetched again. */

@@ -8,5 +8,8 @@ import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websoc
  */
 export function openSocket(url: string | URL): SocketLike {
   const options = { perMessageDeflate: false, maxPayload: LIMITS.maxFrameBytes, followRedirects: false }
-  return new WebSocket(url, SUBPROTOCOL, options) as unknown as SocketLike
+  const socket = new WebSocket(url, SUBPROTOCOL, options)
+  // Its close follows and says what it must; an error that nobody hears would end the process.
+  socket.on('error', () => {})
+  return socket as unknown as SocketLike
 }

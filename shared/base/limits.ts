@@ -25,8 +25,8 @@ export const LIMITS = {
   maxErrorDetails: 16,
   /** Characters of an error's message as it travels. */
   maxErrorLength: 2_000,
-  /** Bytes of one HTTP request body on RPC and inference routes: a message as JSON text is a few times its binary size. */
-  maxJsonBytes: 64 * MiB,
+  /** Bytes of one HTTP body in JSON. A Worker has 128 MB, and JSON is held as bytes, as text and as what was read of it. */
+  maxJsonBytes: 32 * MiB,
   /** Bytes of a management request (registration, enrolment): a few strings. */
   maxControlBytes: 64 * KiB,
   /** Bytes of one pushed model. Cloudflare takes a request body of 100 MB; larger models need external data. */
@@ -49,6 +49,8 @@ export const LIMITS = {
   maxPoolBytes: 64 * MiB,
   /** Models that a worker says it has loaded, and that a pool remembers of it: 66 KB of hashes in its hello. */
   maxLoadedModels: 1000,
+  /** Ways to instances' addresses that a gateway keeps. Each holds at most a few idle connections. */
+  maxUpstreams: 1024,
   /** Workers on one relay. A Durable Object serves about 1,000 messages a second. */
   maxWorkersPerRelay: 1024,
   /** Bytes a hibernating socket may carry (Cloudflare's bound on an attachment). */
