@@ -73,10 +73,10 @@ export class RegistryTable {
       await this.#learn(service)
       return this.#read(service)?.known.instances ?? []
     }
-    if (!this.#isDue(entry)) return entry.known.instances
     const { failed } = entry
+    const refreshed = this.#isDue(entry) ? this.#refresh(service) : this.#refreshing.get(service)
+    if (!refreshed) return entry.known.instances
     const ageMs = this.#deps.clock.now() - entry.known.confirmedAtMs
-    const refreshed = this.#refresh(service)
     // An empty table is worth waiting for, and so is news when what is known is old; but not for a store that is away.
     const worthWaiting = entry.known.instances.length === 0 || ageMs > DEFAULTS.registryMaxStaleMs
     if (worthWaiting && !failed) await this.#atMost(refreshed)

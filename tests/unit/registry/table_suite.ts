@@ -137,6 +137,19 @@ export const tableSuite: Suite = {
       assert.deepEqual(await bench.ids('demo.Late'), ['first'])
     }),
 
+    'all who meet an empty table wait for its refresh, not only the first': onTable(async (bench) => {
+      assert.deepEqual(await bench.ids('demo.Late'), [])
+      bench.put('demo.Late', 'first')
+      await bench.clock.advance(registryRefreshMs)
+      bench.mode = 'hanging'
+      const reads = Array.from({ length: 3 }, () => bench.ids('demo.Late'))
+      await bench.clock.advance(1)
+      reads.push(bench.ids('demo.Late'))
+      await bench.clock.advance(1)
+      bench.release('up')
+      assert.deepEqual(await Promise.all(reads), Array(4).fill(['first']))
+    }),
+
     'a store that is away empties nothing, and after its first failure no read waits for it': onTable(async (bench) => {
       await bench.ids()
       bench.mode = 'down'
