@@ -1,20 +1,8 @@
 import { type Browser, chromium } from 'playwright-core'
-import { CHROMIUM_NAMES, findOnPath } from '../../infra/tools.ts'
+import { CHROMIUM_FLAGS } from '../../functions/worker/chromium_worker.ts'
+import { findChromium } from '../../functions/worker/find_chromium.ts'
 
-/** `--enable-unsafe-webgpu` gives a software adapter where there is no GPU. */
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--enable-unsafe-webgpu',
-]
-
-/** The machine's own Chromium, headless, with a fresh profile. The caller closes it. */
+/** The machine's own Chromium, headless, with a fresh profile and a software GPU where there is no other. The caller closes it. */
 export async function launchChromium(): Promise<Browser> {
-  const executablePath = findOnPath(CHROMIUM_NAMES)
-  if (!executablePath) throw new Error(`Cannot start Chromium: one of ${CHROMIUM_NAMES.join(', ')} must be on PATH`)
-  return await chromium.launch({ executablePath, args: FLAGS })
+  return await chromium.launch({ executablePath: findChromium(), args: CHROMIUM_FLAGS })
 }
