@@ -14,9 +14,12 @@ export const DEFAULTS = {
   durableRelayBeatMs: 20_000,
   /** Spread of a beat, so that instances do not beat in step. */
   beatJitter: 0.2,
-  /** Serverless functions live between requests: their lease is renewed by cron and by traffic. */
+  /**
+   * Serverless functions live between requests: their lease is renewed by cron and by traffic. Due in less than a minute,
+   * or a cron job of every minute would come a moment early every other time, and each lease look suspect.
+   */
   functionLeaseMs: 180_000,
-  functionRenewMs: 60_000,
+  functionRenewMs: 50_000,
   /** After a failed renewal, the next call or tick from then on tries again. */
   functionRetryMs: 5_000,
   registerTimeoutMs: 5_000,
