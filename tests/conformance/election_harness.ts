@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { FakeClock } from '../../shared/base/clock.ts'
 import { openSqliteElections } from '../../shared/stores/sqlite_election.ts'
 import { openSqliteFence } from '../../shared/stores/sqlite_fence.ts'
+import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import type { ElectionHarness } from './election_store_suite.ts'
 import type { FenceHarness } from './fence_suite.ts'
+import type { PreservationHarness } from './lease_preservation_suite.ts'
 
 /** Elections in a file of their own, open in two connections. */
 export async function sqliteFileElections(): Promise<ElectionHarness> {
@@ -52,4 +54,10 @@ export async function sqliteFileFence(): Promise<FenceHarness> {
       rmSync(folder, { recursive: true })
     },
   }
+}
+
+export async function sqlitePreservation(): Promise<PreservationHarness> {
+  const clock = new FakeClock()
+  const store = openSqliteLeases(':memory:', clock)
+  return { store, leap: (ms) => clock.advance(ms), close: () => store.close() }
 }

@@ -5,7 +5,7 @@ import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
  * what was stored an hour earlier has been stored before a leap of an hour. Revisions and births stay; the scripts compare
  * them with nothing.
  */
-const LEAP = `
+const LEAP = `#!lua flags=allow-cross-slot-keys
 -- ARGV  1 prefix of the keys  2 by how many ms
 for _, kind in ipairs({ 'expiries', 'fresh', 'held', 'forgets' }) do
   for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{*}:' .. kind)) do

@@ -1,6 +1,10 @@
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
 import type { Suite } from '../suite.ts'
+import { electionStoreSuite } from './election_store_suite.ts'
+import { fenceSuite } from './fence_suite.ts'
+import { leasePreservationSuite } from './lease_preservation_suite.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
+import { redisElectionHarness, redisFenceHarness, redisPreservationHarness } from './redis_election_harness.ts'
 import { onceStoreSuite } from './once_store_suite.ts'
 import { CLIENT_TIMEOUT_MS, redisLeaseHarness, redisOnceHarness } from './redis_harness.ts'
 
@@ -9,6 +13,9 @@ export function restSuites(rest: () => { url: string; token: string }): readonly
   const connect = () => upstashRedis({ ...rest(), timeoutMs: CLIENT_TIMEOUT_MS })
   return [
     leaseStoreSuite('Redis over REST', () => redisLeaseHarness(connect)),
+    leasePreservationSuite('Redis over REST', () => redisPreservationHarness(connect)),
+    electionStoreSuite('Redis over REST', () => redisElectionHarness(connect)),
+    fenceSuite('Redis over REST', () => redisFenceHarness(connect)),
     onceStoreSuite('Redis over REST', () => redisOnceHarness(connect)),
   ]
 }
