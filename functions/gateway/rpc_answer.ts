@@ -1,6 +1,9 @@
 import { Inference } from '../../shared/contracts/inference.ts'
+import { isInternal } from '../../shared/contracts/internal.ts'
 import type { HttpAnswer } from '../../shared/rpc/http.ts'
 import { answerHttp, type HttpRequest } from '../../shared/rpc/http_server.ts'
+import type { Send } from '../../shared/rpc/send.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { inferenceService } from './inference.ts'
 
@@ -12,7 +15,7 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
   const inference = inferenceService(deps.infer)
   return (request, service, method) => {
     const startedAtMs = deps.clock.now()
-    const send = service === Inference.name ? inference : deps.route
+    const send = service === Inference.name ? inference : isInternal(service) ? refuseInternal : deps.route
     return answerHttp(send, request, service, method, {
       clock: deps.clock,
       onAnswer(code, failure) {
@@ -25,6 +28,11 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
     })
   }
 }
+
+const refuseInternal: Send = ({ service }) =>
+  Promise.reject(
+    new RpcError('permission_denied', `Cannot call ${service}: it is between Shoal's own parts, use ${Inference.name}`),
+  )
 
 /** One object for each code: metrics remember what its labels read like. */
 const LABELS = new Map<string, { face: string; code: string }>()

@@ -45,7 +45,7 @@ const ROUTES: readonly [method: string, path: string, headers?: readonly string[
   ['GET', '/v2/models/keyed'],
   ['POST', '/workers/enrol', ['Content-Length: 0']],
   ['PUT', '/models/disguised/versions/1', ['Content-Length: 0']],
-  ['POST', '/rpc/shoal.Pool/workers', ['Content-Length: 2', 'Content-Type: application/json']],
+  ['POST', '/rpc/shoal.Inference/infer', ['Content-Length: 2', 'Content-Type: application/json']],
 ]
 
 /** A path written another way meets the same decision as the plain one, or 4xx: never a way past the guard. */

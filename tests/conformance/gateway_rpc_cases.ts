@@ -152,6 +152,20 @@ export function rpcCases(at: () => string): void {
     }
   })
 
+  it('keeps the services between its own parts to itself', async () => {
+    for (
+      const path of [
+        '/rpc/shoal.Pool/run',
+        '/rpc/shoal.Pool/workers',
+        '/rpc/shoal.Worker/run',
+        '/rpc/shoal.Training/reduce',
+      ]
+    ) {
+      const { status, json } = await ask(at(), 'POST', path, { json: {} })
+      expect([path, status, json.code]).toEqual([path, 403, 'permission_denied'])
+    }
+  })
+
   it('answers 404 for a service that is not registered and 501 for a method that it has not', async () => {
     const service = await post({}, '{}', '/rpc/demo.Nothing/sayHello')
     expect([service.status, service.json.code]).toEqual([404, 'not_found'])

@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import * as z from 'zod'
+import { isReserved } from '../../../shared/contracts/internal.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { isVersion } from '../../../shared/base/version.ts'
@@ -8,16 +9,22 @@ import type { Instance } from '../../../shared/stores/lease_store.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import { isForbiddenHost } from '../forbidden_host.ts'
 import { toProblem } from './problem.ts'
 import { services } from './services.ts'
 
 const text = z.string().min(1).max(LIMITS.maxNameLength)
 const instance = z.strictObject({
   id: text,
-  service: text.regex(/^[A-Za-z][\w.]*$/, 'expected a service name such as demo.Hello'),
+  service: text.regex(/^[A-Za-z][\w.]*$/, 'expected a service name such as demo.Hello')
+    .refine((name) => !isReserved(name), 'expected a name of your own, shoal.* is reserved'),
   version: text.refine(isVersion, 'expected semver such as 1.0.0'),
   group: text.default('default'),
-  url: z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(2000),
+  url: z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(2000)
+    .refine(
+      (url) => !isForbiddenHost(URL.parse(url)?.hostname ?? ''),
+      'expected an address that is no link-local or metadata one',
+    ),
   incarnation: text,
   ttlMs: z.number().int().min(1000).max(LIMITS.maxLeaseMs).default(DEFAULTS.functionLeaseMs),
   weight: z.number().positive().max(1000).default(1),
