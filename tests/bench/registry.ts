@@ -100,10 +100,13 @@ async function crash(series: Series, near: Child, far: Child, track: Track): Pro
     await register(near.port, third)
     using caller = new SteadyCaller(far.port, { callers: CALLERS, pauseMs: 0 })
     await caller.until(third.name, PATIENCE_MS)
+    // Before the table knew of anybody, calls had nowhere to go.
+    caller.forget()
     third.kill()
     await sleep(systemClock, AFTER_CRASH_MS)
     series.add('failed_calls_on_crash', 'calls', caller.failures)
     series.add('calls_around_crash', 'calls', caller.answers)
+    for (const [reason, count] of caller.reasons) console.log(`${count} calls failed in round ${round}: ${reason}`)
     // Else the next round would begin with an instance that is dead already.
     await leave(near.port, third)
     await sleep(systemClock, QUIET_MS)

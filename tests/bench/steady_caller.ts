@@ -17,6 +17,8 @@ const LOOK_MS = 5
 export class SteadyCaller implements Disposable {
   answers = 0
   failures = 0
+  /** What failed calls were answered with, and how many with each. */
+  readonly reasons = new Map<string, number>()
   readonly #port: number
   readonly #agent = new Agent({ keepAlive: true })
   readonly #firstAtMs = new Map<string, number>()
@@ -43,6 +45,13 @@ export class SteadyCaller implements Disposable {
     })
   }
 
+  /** Counts anew. */
+  forget(): void {
+    this.answers = 0
+    this.failures = 0
+    this.reasons.clear()
+  }
+
   [Symbol.dispose](): void {
     this.#stopped = true
     this.#agent.destroy()
@@ -56,29 +65,34 @@ export class SteadyCaller implements Disposable {
         this.answers++
         if (!this.#firstAtMs.has(answer.name)) this.#firstAtMs.set(answer.name, performance.now())
         this.#lastAtMs.set(answer.name, performance.now())
-      } else this.failures++
+      } else {
+        this.failures++
+        this.reasons.set(answer.reason, (this.reasons.get(answer.reason) ?? 0) + 1)
+      }
       if (options.pauseMs > 0) await sleep(systemClock, options.pauseMs)
     }
   }
 
-  /** @returns status 0 if there was no answer; no name if it is not JSON */
-  #call(options: SteadyCallerOptions): Promise<{ status: number; name: string }> {
+  /** @returns status 0 if there was no answer */
+  #call(options: SteadyCallerOptions): Promise<{ status: number; name: string; reason: string }> {
     const { path = RPC_REQUEST.path, type = 'application/json', body = RPC_REQUEST.body } = options
     const headers = { 'content-type': type, 'content-length': body.byteLength, 'shoal-idempotent': '1' }
     return new Promise((resolve) => {
+      const unanswered = (error: Error) => resolve({ status: 0, name: '', reason: error.message })
       const to = { port: this.#port, host: '127.0.0.1', method: 'POST', path, headers, agent: this.#agent }
       const call = request(to, (response) => {
         let text = ''
         response.setEncoding('utf8').on('data', (part) => text += part)
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, name: nameIn(text) }))
-        response.on('error', () => resolve({ status: 0, name: '' }))
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, name: nameIn(text), reason: text }))
+        response.on('error', unanswered)
       })
-      call.on('error', () => resolve({ status: 0, name: '' }))
+      call.on('error', unanswered)
       call.end(body)
     })
   }
 }
 
+/** Who answered; nobody's name where the answer is not JSON. */
 function nameIn(text: string): string {
   return text.startsWith('{') ? String((JSON.parse(text) as { name?: unknown }).name) : ''
 }
