@@ -3,16 +3,17 @@ import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import { createKey } from '../../shared/stores/keys.ts'
-import { DEMO_MODEL_NAME, readDemoModel } from '../demo/files.ts'
+import { DEMO_MODEL_NAME, DIGITS_LABELS, DIGITS_MODEL_NAME, readDemoModel, readDigitsModel } from '../demo/files.ts'
 import { startNodeGateway } from '../gateway/node.ts'
 import { type HostWorker, startHostWorker } from '../worker/host_worker.ts'
-import { type Command, parse, wholeNumber } from './command.ts'
+import { type Command, type GatewayAccess, parse, wholeNumber } from './command.ts'
 import { DEMO_VERSION, runDemo } from './demo.ts'
 import { request } from './request.ts'
 import { onStopSignal } from './stop_signal.ts'
 
-const HELP = `Runs a gateway, a relay, a store and a local worker in one process, with a demo model.
+const HELP = `Runs a gateway, a relay, a store and a local worker in one process, with two demo models.
 
 Usage: shoal start [--port ${DEFAULTS.port}] [--host ${DEFAULTS.host}] [--data-dir ${DEFAULTS.dataDir}] [--workers 1] [--no-demo]
        npm start -- --port 8080
@@ -21,7 +22,7 @@ Usage: shoal start [--port ${DEFAULTS.port}] [--host ${DEFAULTS.host}] [--data-d
   --host ADDRESS   any address but loopback requires a key: shoal keys create
   --data-dir DIR   models, leases, keys
   --workers N      local WebAssembly workers; 0 starts none
-  --no-demo        does not push the demo model
+  --no-demo        does not push the demo models
   --verbose        logs as JSON lines on stderr
 
 Store: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (REST), or REDIS_URL (TCP), else SQLite in --data-dir.
@@ -68,6 +69,7 @@ export const start: Command = {
         body: await readDemoModel(),
       })
       say(`model    ${DEMO_MODEL_NAME} (a picture in, its outlines and a cartoon of it out)`)
+      say(`model    ${await pushDigits(access)}`)
     }
     for (let i = 0; i < count; i++) {
       workers.push(await joinLocally(access, `local-${i + 1}`, join(dataDir, 'cache'), log))
@@ -76,6 +78,22 @@ export const start: Command = {
     say(`shoal ready ${url}`)
     say(nextLines(url, gateway.mode === 'keys', count > 0 && !values['no-demo']))
   },
+}
+
+/** @returns what to say of it */
+async function pushDigits(access: GatewayAccess): Promise<string> {
+  try {
+    await request(access, 'PUT', `/models/${DIGITS_MODEL_NAME}/versions/${DEMO_VERSION}`, {
+      body: await readDigitsModel(),
+      headers: { 'shoal-labels': DIGITS_LABELS.join(',') },
+    })
+    return `${DIGITS_MODEL_NAME} (a drawn digit in, which one it is out: draw one in the console)`
+  } catch (thrown) {
+    const error = RpcError.from(thrown)
+    // A model trained here may well have this name; nothing else depends on ours.
+    if (error.code !== 'already_exists') throw error
+    return `${DIGITS_MODEL_NAME} stays as it was pushed`
+  }
 }
 
 async function joinLocally(

@@ -1,9 +1,10 @@
-/** The console: who serves, what can be called, and a picture to try it with. */
+/** The console: who serves, what can be called, and a picture or a drawn digit to try it with. */
 import './no_eval.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { ModelManifest } from '../../shared/wire/signature.ts'
 import { wireCopyButtons } from './copy_buttons.ts'
 import { curlLine } from './curl_line.ts'
+import { digitModels } from './digit_model.ts'
 import { byId, setHidden, setText } from './dom.ts'
 import { type ListedWorker, listModels, listWorkers } from './gateway_api.ts'
 import { KeyForm } from './key_form.ts'
@@ -61,7 +62,7 @@ function show(someModels: readonly ModelManifest[]): void {
   setHidden(byId('workers-table', HTMLElement), listed.length === 0)
   setHidden(byId('no-models', HTMLElement), someModels.length > 0)
   setHidden(byId('models-table', HTMLElement), someModels.length === 0)
-  tryIt.offer(pictureModels(someModels))
+  tryIt.offer([...pictureModels(someModels), ...digitModels(someModels)])
   setText(byId('curl-line', HTMLElement), curlLine(location.origin, someModels, key.value !== undefined))
   const serving = listed.filter(({ draining }) => !draining).length
   const names = new Set(someModels.map(({ name }) => name)).size

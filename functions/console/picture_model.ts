@@ -2,6 +2,7 @@ import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 
 /** A model that turns pictures into pictures, and can therefore be tried in the console. */
 export interface PictureModel {
+  kind: 'picture'
   name: string
   input: string
   /** Pixels; undefined where the model takes any size. */
@@ -20,7 +21,7 @@ export function pictureModels(models: readonly ModelManifest[]): PictureModel[] 
     if (!input || others.length > 0 || !isPicture(input, [3]) || outputs.length === 0) return []
     outputs.sort((a, b) => (b.shape[1] ?? 0) - (a.shape[1] ?? 0))
     const [, , height, width] = input.shape.map((size) => size === -1 ? undefined : size)
-    return [{ name, input: input.name, width, height, outputs: outputs.map((spec) => spec.name) }]
+    return [{ kind: 'picture', name, input: input.name, width, height, outputs: outputs.map((spec) => spec.name) }]
   })
 }
 

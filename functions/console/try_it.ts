@@ -4,14 +4,17 @@ import type { Metadata } from '../../shared/rpc/send.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { Tensor } from '../../shared/wire/tensor.ts'
-import { toPicture, toTensor } from '../demo/picture.ts'
+import type { DigitModel } from './digit_model.ts'
+import { DigitPanes } from './digit_panes.ts'
 import { byId, el, setHidden, setText } from './dom.ts'
 import { authorization, type ListedWorker } from './gateway_api.ts'
-import { PictureInput, showPicture } from './picture_input.ts'
 import type { PictureModel } from './picture_model.ts'
-import { wirePictureTools } from './picture_tools.ts'
+import { PicturePanes } from './picture_panes.ts'
 import { readTiming, TimingBar } from './timing_bar.ts'
 import { adapterWord, deviceWord, inMs } from './words.ts'
+
+/** A model that can be tried here. */
+export type TriedModel = PictureModel | DigitModel
 
 interface Answer {
   outputs: Record<string, Tensor>
@@ -26,30 +29,35 @@ interface TryItDeps {
   onUnauthenticated(error: RpcError): void
 }
 
-/** The panel that runs a picture through a model and shows what came back, from whom, and where the time went. */
+/** The panel that runs a picture or a drawn digit through a model and shows what came back, from whom, and where the time went. */
 export class TryIt {
   readonly #deps: TryItDeps
-  readonly #answer = byId('answer', HTMLCanvasElement)
   readonly #run = byId('run', HTMLButtonElement)
   readonly #choice = byId('try-model', HTMLSelectElement)
   readonly #error = byId('try-error', HTMLElement)
+  readonly #result = byId('try-result', HTMLElement)
   readonly #timing = new TimingBar(byId('stages', HTMLElement), byId('legend', HTMLElement))
-  readonly #input: PictureInput
-  #models: readonly PictureModel[] = []
-  #outputs: Record<string, Tensor> = {}
+  readonly #pictures: PicturePanes
+  readonly #digits: DigitPanes
+  #models: readonly TriedModel[] = []
   #running = false
   #again = false
 
   constructor(deps: TryItDeps) {
     this.#deps = deps
-    this.#input = new PictureInput(byId('input', HTMLCanvasElement), () => void this.run())
-    wirePictureTools(this.#input, { onPicture: () => void this.run(), onProblem: (error) => this.#showError(error) })
-    this.#run.addEventListener('click', () => void this.run())
-    this.#choice.addEventListener('change', () => this.#adopt())
+    const onInput = () => void this.run()
+    this.#pictures = new PicturePanes({ onInput, onProblem: (error) => this.#showError(error) })
+    this.#digits = new DigitPanes(onInput)
+    this.#run.addEventListener('click', onInput)
+    this.#choice.addEventListener('change', () => {
+      // What is there was another model's answer.
+      for (const part of [this.#result, this.#error]) setHidden(part, true)
+      this.#adopt()
+    })
   }
 
   /** Offers these models; keeps the one chosen. */
-  offer(models: readonly PictureModel[]): void {
+  offer(models: readonly TriedModel[]): void {
     if (JSON.stringify(models) === JSON.stringify(this.#models)) return
     const chosen = this.#choice.value
     this.#models = models
@@ -61,17 +69,20 @@ export class TryIt {
     this.#adopt()
   }
 
-  /** Runs the picture; asked again meanwhile, it runs once more with what is there then. */
+  /** Runs what was put in; asked again meanwhile, it runs once more with what is there then. */
   async run(): Promise<void> {
     const model = this.#model
     if (!model) return
     this.#again = this.#running
     if (this.#running) return
+    const inputs = this.#readFor(model)
+    if (!inputs) return
     this.#setRunning(true)
     try {
-      const answer = await this.#call(model)
+      const answer = await this.#call(model, inputs)
       setHidden(this.#error, true)
-      await this.#show(model, answer)
+      // Another model was chosen meanwhile: its own answer belongs here.
+      if (this.#model?.name === model.name) await this.#show(model, answer)
     } catch (thrown) {
       this.#showError(RpcError.from(thrown))
     } finally {
@@ -80,40 +91,39 @@ export class TryIt {
     if (this.#again) await this.run()
   }
 
-  get #model(): PictureModel | undefined {
+  get #model(): TriedModel | undefined {
     return this.#models.find(({ name }) => name === this.#choice.value)
   }
 
   #adopt(): void {
     const model = this.#model
     if (!model) return
-    this.#input.demand(model.width, model.height)
-    this.#outputs = {}
-    const names = model.outputs.map((name, i) => {
-      const radio = el('input', { type: 'radio', name: 'output', value: name })
-      radio.checked = i === 0
-      radio.addEventListener('change', () => this.#showOutput())
-      return el('label', {}, radio, el('span', {}, name))
-    })
-    byId('outputs', HTMLElement).replaceChildren(...names)
+    this.#pictures.setHidden(model.kind !== 'picture')
+    this.#digits.setHidden(model.kind !== 'digit')
+    if (model.kind === 'picture') this.#pictures.adopt(model)
+    else this.#digits.adopt(model)
   }
 
-  async #call({ name, input, outputs }: PictureModel): Promise<Answer> {
+  #readFor(model: TriedModel): Record<string, Tensor> | undefined {
+    return model.kind === 'picture' ? this.#pictures.read(model) : this.#digits.read(model)
+  }
+
+  async #call(model: TriedModel, inputs: Record<string, Tensor>): Promise<Answer> {
     const headers = authorization(this.#deps.key())
     const inference = clientOver(Inference, { transport: fetchTransport(location.origin, { headers }) })
     let metadata: Metadata = {}
-    const inputs = { [input]: toTensor([this.#input.read()]) }
+    const outputs = model.kind === 'picture' ? [...model.outputs] : [model.output]
     const startedAtMs = performance.now()
     const answer = await inference.infer(
-      { model: name, inputs, outputs: [...outputs] },
+      { model: model.name, inputs, outputs },
       { onMetadata: (got) => metadata = got },
     )
     return { outputs: answer.outputs, metadata, totalMs: performance.now() - startedAtMs }
   }
 
-  async #show(model: PictureModel, { outputs, metadata, totalMs }: Answer): Promise<void> {
-    this.#outputs = outputs
-    this.#showOutput()
+  async #show(model: TriedModel, { outputs, metadata, totalMs }: Answer): Promise<void> {
+    if (model.kind === 'picture') this.#pictures.show(model, outputs)
+    else this.#digits.show(model, outputs)
     const timing = readTiming(metadata['server-timing'] ?? '', totalMs)
     this.#timing.show(timing)
     const id = metadata['shoal-worker'] ?? ''
@@ -123,16 +133,7 @@ export class TryIt {
     setText(byId('answered-on', HTMLElement), worker ? `${device}, ${adapterWord(worker.adapter)}` : device)
     setText(byId('answered-in', HTMLElement), `${inMs(totalMs)} ms`)
     byId('stages', HTMLElement).setAttribute('aria-label', `Time of the last call of ${model.name}, by stage`)
-    setHidden(byId('try-result', HTMLElement), false)
-    setHidden(byId('answer-empty', HTMLElement), true)
-  }
-
-  #showOutput(): void {
-    const name = document.querySelector<HTMLInputElement>('input[name=output]:checked')?.value ?? ''
-    const tensor = this.#outputs[name]
-    if (!tensor) return
-    showPicture(this.#answer, toPicture(tensor))
-    this.#answer.setAttribute('aria-label', `The model's answer: ${name}`)
+    setHidden(this.#result, false)
   }
 
   #showError(error: RpcError): void {

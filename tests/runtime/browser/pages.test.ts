@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { DEMO_MODEL_NAME, readDemoModel } from '../../../functions/demo/files.ts'
+import { DEMO_MODEL_NAME, DIGITS_MODEL_NAME, readDemoModel, readDigitsModel } from '../../../functions/demo/files.ts'
+import { EXAMPLES } from '../../../functions/console/digit_examples.ts'
 import { type RunningGateway, startNodeGateway } from '../../../functions/gateway/node.ts'
 import { buildWeb } from '../../../infra/build_web.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
@@ -192,6 +193,47 @@ describe('console', () => {
     expect(await tab.evaluate(async () => (await (await caches.open('shoal-models')).keys()).length)).toBe(1)
   })
 
+  it('reads digits as they are drawn, and the examples of whoever cannot draw', async () => {
+    const gateway = await openGateway()
+    const path = `${gateway}/models/${DIGITS_MODEL_NAME}/versions/1`
+    expect((await fetch(path, { method: 'PUT', body: await readDigitsModel() })).status).toBe(200)
+    const tab = await openPage(`${gateway}/join?device=webgpu`)
+    await headline(tab, 'Serving')
+    const page = await openPage(gateway)
+    await page.locator('#workers tr').waitFor()
+    expect(await page.locator('#digit-panes').isVisible()).toBe(false)
+    await page.selectOption('#try-model', DIGITS_MODEL_NAME)
+    expect(await page.locator('#picture-panes').isVisible()).toBe(false)
+
+    // Small and in a corner, then large: where a digit stands and how large it is must not matter.
+    await drawStroke(page, [[20, 10], [17, 40]])
+    await expectRead(page, '1')
+    expect(await text(page, '#answered-by')).toBe(await text(tab, '#name'))
+    expect(await text(page, '#answered-on')).toMatch(/^WebGPU, google swiftshader$/)
+    expect(await page.locator('#stages span').count()).toBeGreaterThan(1)
+    await page.click('#clear-digit')
+    expect(await text(page, '#digit-read')).toBe('')
+    await drawStroke(page, [[20, 15], [80, 15], [45, 90]])
+    await expectRead(page, '7')
+
+    await page.click('#clear-digit')
+    await page.focus('#example-digit')
+    for (const { digit } of EXAMPLES) {
+      await page.keyboard.press('Enter')
+      await expectRead(page, String(digit))
+    }
+    expect(EXAMPLES.map(({ digit }) => digit).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    // A stroke over an example begins anew.
+    await drawStroke(page, [[20, 15], [80, 15], [45, 90]])
+    await expectRead(page, '7')
+
+    await page.selectOption('#try-model', DEMO_MODEL_NAME)
+    expect(await page.locator('#digit-panes').isVisible()).toBe(false)
+    expect(await page.locator('#try-result').isVisible()).toBe(false)
+    await page.click('#run')
+    await page.locator('#try-result').waitFor()
+  })
+
   it('says in words that no worker is there', async () => {
     const page = await openPage(await openGateway())
     await page.locator('#no-workers').waitFor()
@@ -227,6 +269,32 @@ describe('console', () => {
     expect(await page.content()).not.toContain(admin.text)
   })
 })
+
+/** Draws on the digits' sheet with the mouse, in percent of it. */
+async function drawStroke(page: Page, points: readonly (readonly [number, number])[]): Promise<void> {
+  const sheet = page.locator('#digit-pad')
+  await sheet.scrollIntoViewIfNeeded()
+  const box = await sheet.boundingBox()
+  if (!box) throw new Error('the sheet must be visible')
+  const moves = points.map(([x, y]) => [box.x + x / 100 * box.width, box.y + y / 100 * box.height] as const)
+  for (const [i, [x, y]] of moves.entries()) {
+    await page.mouse.move(x, y, { steps: 4 })
+    if (i === 0) await page.mouse.down()
+  }
+  await page.mouse.up()
+}
+
+/** The page says that it reads this digit, its bar is the longest and all bars together are whole. */
+async function expectRead(page: Page, digit: string): Promise<void> {
+  await page.locator('#digit-read', { hasText: digit }).waitFor()
+  const bars = await page.locator('#digit-bars li').evaluateAll((items) =>
+    items.map((item) => [item.className, item.children[0]?.textContent, item.querySelector('i')?.style.width])
+  )
+  expect(bars.filter(([name]) => name === 'best').map(([, label]) => label)).toEqual([digit])
+  const widths = bars.map(([, , width]) => Number.parseFloat(width ?? ''))
+  expect(Math.max(...widths)).toBe(widths[Number(digit)])
+  expect(widths.reduce((sum, width) => sum + width)).toBeCloseTo(100, 1)
+}
 
 /** How far a pixel of the answer is from a colour of 0 to 1, in the canvas's 256 steps: rounding is at most half of one. */
 async function errorAt(page: Page, { x, y }: { x: number; y: number }, color: readonly number[]): Promise<number> {

@@ -58,11 +58,14 @@ describe('npm start', () => {
     }
   })
 
-  it('lists its model', async () => {
+  it('lists its models', async () => {
     const { stdout } = await runCli(['models', 'list', '--gateway', url])
     expect(stdout).toMatch(/^cartoon {2}1 {2}\d+ bytes {2}image float32\[/m)
     const json = await runCli(['models', 'list', '--json'], { env: { SHOAL_GATEWAY: url } })
-    expect(JSON.parse(json.stdout)).toMatchObject([{ name: 'cartoon', version: '1' }])
+    expect(JSON.parse(json.stdout)).toMatchObject([
+      { name: 'cartoon', version: '1' },
+      { name: 'digits', version: '1', labels: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'] },
+    ])
   })
 
   it('lets the command line call a function', async () => {
