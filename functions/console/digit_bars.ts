@@ -53,8 +53,7 @@ export class DigitBars {
   }
 }
 
-/** What is not certain is not called 100 %. */
+/** Rounded down: what is not certain is not called 100 %. */
 function inPercent(probability: number): string {
-  const percent = 100 * probability
-  return `${percent > 99.9 ? '>99.9' : percent.toFixed(1)} %`
+  return `${(Math.floor(1000 * probability) / 10).toFixed(1)} %`
 }

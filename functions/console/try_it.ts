@@ -2,7 +2,7 @@ import { Inference } from '../../shared/contracts/inference.ts'
 import { clientOver } from '../../shared/rpc/client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
-import { RpcError } from '../../shared/wire/errors.ts'
+import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { Tensor } from '../../shared/wire/tensor.ts'
 import type { DigitModel } from './digit_model.ts'
 import { DigitPanes } from './digit_panes.ts'
@@ -48,7 +48,12 @@ export class TryIt {
     const onInput = () => void this.run()
     this.#pictures = new PicturePanes({ onInput, onProblem: (error) => this.#showError(error) })
     this.#digits = new DigitPanes(onInput)
-    this.#run.addEventListener('click', onInput)
+    this.#run.addEventListener('click', () => {
+      const model = this.#model
+      if (model && !this.#readFor(model)) {
+        this.#showError(invalid('Nothing is drawn yet: draw a digit, or take an example'))
+      } else onInput()
+    })
     this.#choice.addEventListener('change', () => {
       // What is there was another model's answer.
       for (const part of [this.#result, this.#error]) setHidden(part, true)

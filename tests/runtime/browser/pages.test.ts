@@ -205,9 +205,12 @@ describe('console', () => {
     await page.selectOption('#try-model', DIGITS_MODEL_NAME)
     expect(await page.locator('#picture-panes').isVisible()).toBe(false)
 
+    await page.click('#run')
+    expect(await text(page, '#try-error')).toMatch(/draw a digit/)
     // Small and in a corner, then large: where a digit stands and how large it is must not matter.
     await drawStroke(page, [[20, 10], [17, 40]])
     await expectRead(page, '1')
+    expect(await page.locator('#try-error').isVisible()).toBe(false)
     expect(await text(page, '#answered-by')).toBe(await text(tab, '#name'))
     expect(await text(page, '#answered-on')).toMatch(/^WebGPU, google swiftshader$/)
     expect(await page.locator('#stages span').count()).toBeGreaterThan(1)
