@@ -18,10 +18,15 @@ export function guardAll(guard: Guard): MiddlewareHandler {
   }
 }
 
-/** The same decisions for a request whose path is known to be plain, without Hono. Rejects as the middlewares do. */
-export async function admit(guard: Guard, scope: Scope, header: ReadHeader): Promise<void> {
-  if (guard.mode === 'open') requireLocalCaller(header)
-  else await guard.ring.admit(header('authorization') ?? null, scope)
+/**
+ * The same decisions for a request whose path is known to be plain, without Hono.
+ * @returns a promise only where a key must be looked up
+ * @throws RpcError as the middlewares do, at once or by the promise
+ */
+export function admit(guard: Guard, scope: Scope, header: ReadHeader): Promise<string> | undefined {
+  if (guard.mode === 'keys') return guard.ring.admit(header('authorization') ?? null, scope)
+  requireLocalCaller(header)
+  return undefined
 }
 
 /** Reads a header by its lower-case name. */

@@ -35,7 +35,8 @@ export type Infer = (call: InferCall) => Promise<InferResult>
 /** Runs a model by name: looks it up, checks the inputs against its signature, and calls a pool that has workers. */
 export function createInference(deps: { catalog: ModelCatalog; route: Send }): Infer {
   return async (call) => {
-    const manifest = await findModel(deps.catalog, call.model, call.version)
+    const manifest = deps.catalog.peek(call.model, call.version) ??
+      await findModel(deps.catalog, call.model, call.version)
     const given = Object.entries(call.inputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     checkInputs(manifest.name, manifest.signature, given)
     const wanted = checkOutputs(manifest, call.outputs)

@@ -14,14 +14,21 @@ const RPC_PATH = /^\/rpc\/([A-Za-z][\w.]*)\/([A-Za-z]\w*)$/
  * @returns whether the request was such a call; else it is someone else's to serve
  */
 export function nodeRpc(guard: Guard, answer: RpcAnswer) {
+  const serve = async (request: NodeRequest, outgoing: ServerResponse, service: string, method: string) => {
+    let result: HttpAnswer
+    try {
+      const admitted = admit(guard, 'call', (name) => request.headers.get(name) ?? undefined)
+      if (admitted) await admitted
+      result = await answer(request, service, method)
+    } catch (thrown) {
+      result = answerOfError(thrown)
+    }
+    write(outgoing, result)
+  }
   return (incoming: IncomingMessage, outgoing: ServerResponse): boolean => {
     const [, service, method] = (incoming.method === 'POST' && RPC_PATH.exec(incoming.url ?? '')) || []
     if (service === undefined || method === undefined || incoming.headers.expect !== undefined) return false
-    const request = new NodeRequest(incoming, outgoing)
-    const header = (name: string) => request.headers.get(name) ?? undefined
-    admit(guard, 'call', header)
-      .then(() => answer(request, service, method), answerOfError)
-      .then((result) => write(outgoing, result))
+    void serve(new NodeRequest(incoming, outgoing), outgoing, service, method)
     return true
   }
 }

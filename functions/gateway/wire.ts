@@ -60,9 +60,15 @@ export function wireGateway(platform: Platform): GatewayDeps {
     return unlisted.length === 0 ? listed : [...listed, ...unlisted.map((instance) => ({ ...instance, ageMs: 0 }))]
   }
 
+  const prefer = (listed: readonly LeasedInstance[]) => preferZone(preferHealthy(listed), platform.zone ?? '')
   const route = createRouter({
     ...platform,
-    instances: async (service) => preferZone(preferHealthy(await instances(service)), platform.zone ?? ''),
+    instances(service) {
+      const fresh = table.fresh(service)
+      const complete = service !== Pool.name ||
+        platform.localPools().every(({ id }) => fresh?.some((one) => one.id === id))
+      return fresh && complete ? prefer(fresh) : instances(service).then(prefer)
+    },
     connect,
     onUnreachable: (service) => table.invalidate(service),
   })

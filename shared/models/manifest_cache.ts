@@ -7,6 +7,8 @@ type Load = () => Promise<ModelManifest | undefined>
 interface Entry {
   expiresMs: number
   manifest: Promise<ModelManifest | undefined>
+  /** What `manifest` resolved with. */
+  settled: ModelManifest | undefined
   /** What was last known, served if the store cannot be reached when the entry has expired. */
   lastGood: ModelManifest | undefined
 }
@@ -34,18 +36,24 @@ export class ManifestCache {
     return entry.manifest
   }
 
+  /** What `get` would give, if it is at hand. */
+  peek(name: string, version: string | undefined): ModelManifest | undefined {
+    const entry = this.#entries.get(`${name}@${version ?? ''}`)
+    return entry && this.#clock.now() < entry.expiresMs ? entry.settled : undefined
+  }
+
   /** Forgets every version of a model, and that it was missing. */
   forget(name: string): void {
     for (const key of this.#entries.keys()) if (key.startsWith(`${name}@`)) this.#entries.delete(key)
   }
 
   #load(key: string, lastGood: ModelManifest | undefined, load: Load): Entry {
-    const entry: Entry = { expiresMs: Infinity, lastGood, manifest: load() }
+    const entry: Entry = { expiresMs: Infinity, lastGood, settled: undefined, manifest: load() }
     const settle = (lifetimeMs: number) => entry.expiresMs = this.#clock.now() + lifetimeMs
     entry.manifest = entry.manifest.then(
       (manifest) => {
         settle(manifest ? DEFAULTS.manifestCacheMs : DEFAULTS.missingManifestCacheMs)
-        return entry.lastGood = manifest
+        return entry.lastGood = entry.settled = manifest
       },
       (error) => {
         settle(DEFAULTS.missingManifestCacheMs)

@@ -66,6 +66,13 @@ export class RegistryTable {
     return oldest
   }
 
+  /** What `instances` would give, if it is at hand and need not be asked for: callers then need not wait a turn. */
+  fresh(service: string): readonly LeasedInstance[] | undefined {
+    const entry = this.#read(service)
+    if (!entry || this.#isDue(entry) || this.#refreshing.has(service)) return undefined
+    return entry.known.instances.length > 0 ? entry.known.instances : undefined
+  }
+
   /** Live instances of a service, as far as is known. @throws RpcError `unavailable` if the store never answered */
   async instances(service: string): Promise<readonly LeasedInstance[]> {
     const entry = this.#read(service)

@@ -165,7 +165,11 @@ export class Hub {
 function serverTiming(timings: PoolResult['timings']): string {
   const { queueMs, workerMs, loadMs, waitMs, runMs, batch } = timings
   const wireMs = Math.max(0, workerMs - loadMs - waitMs - runMs)
-  const stages = { queue: queueMs, load: loadMs, wait: waitMs, run: runMs, wire: wireMs }
-  const entries = Object.entries(stages).map(([name, ms]) => `${name};dur=${ms.toFixed(3)}`)
-  return [...entries, `batch;desc="${batch}"`].join(', ')
+  const times = `queue;dur=${micros(queueMs)}, load;dur=${micros(loadMs)}, wait;dur=${micros(waitMs)}`
+  return `${times}, run;dur=${micros(runMs)}, wire;dur=${micros(wireMs)}, batch;desc="${batch}"`
+}
+
+/** Milliseconds to the microsecond. */
+function micros(ms: number): number {
+  return Math.round(ms * 1000) / 1000
 }

@@ -12,8 +12,11 @@ import { p2c, type Picker } from './picker.ts'
 import { RetryBudget } from './retry_budget.ts'
 
 export interface RouterDeps {
-  /** Live instances of a service, from a table in memory: the same list again as long as nothing has changed. */
-  instances(service: string): Promise<readonly LeasedInstance[]>
+  /**
+   * Live instances of a service, from a table in memory: the same list again as long as nothing has changed. Not a promise
+   * where it is at hand: nearly every call finds it so, and waiting for what is there costs each of them a turn.
+   */
+  instances(service: string): readonly LeasedInstance[] | Promise<readonly LeasedInstance[]>
   /** A way to call one instance; undefined if this process cannot reach addresses of its kind. */
   connect(instance: LeasedInstance): Send | undefined
   /** Tells the table that an instance did not answer. */
@@ -45,7 +48,8 @@ export function createRouter(deps: RouterDeps): Send {
     const remainingMs = () => request.timeoutMs - (deps.clock.now() - startedAtMs)
     const tried = new Set<string>()
     for (let attempt = 1;; attempt++) {
-      const all = await untilAborted(deps.instances(request.service), request.signal)
+      const found = deps.instances(request.service)
+      const all = found instanceof Promise ? await untilAborted(found, request.signal) : found
       const known = learn(request.service, all)
       if (attempt === 1) known.budget.deposit()
       const { instance, send } = choose(matcher.match(all, request), known.pick, tried, request)
