@@ -2,9 +2,13 @@ import { readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import process from 'node:process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../../shared/base/clock.ts'
+import { ModelCatalog } from '../../../shared/models/catalog.ts'
+import { FileBlobStore } from '../../../shared/models/file_blob_store.ts'
 import { eventually } from '../../conformance/expectations.ts'
 import { startEcho } from '../../conformance/gateway_echo.ts'
 import { ask, bearer } from '../../conformance/gateway_http.ts'
+import { fixedModel } from '../../fixtures/models.ts'
 import { runCli, type Running, startCli, startProcess, temporaryFolder } from '../../fixtures/process.ts'
 import { runHere } from './in_process.ts'
 
@@ -86,6 +90,24 @@ describe('npm start', () => {
     const again = startProcess('node', args, { ownGroup: true, path: path.join(delimiter) })
     await again.wrote(READY)
     await pressCtrlC(again)
+  })
+})
+
+describe('shoal start with a model of its own name', () => {
+  it('leaves it as it was pushed', async () => {
+    await using folder = await temporaryFolder()
+    const blobs = new FileBlobStore(join(folder.path, 'models'))
+    const own = await new ModelCatalog(blobs, { clock: systemClock }).push('digits', '1', fixedModel())
+    const running = startCli(['start', '--port', '0', '--workers', '0', '--data-dir', folder.path])
+    try {
+      const [, url = ''] = await running.wrote(READY)
+      expect(running.output()).toMatch(/^model +digits stays as it was pushed$/m)
+      const { json } = await ask(url, 'GET', '/models')
+      expect(json.models).toMatchObject([{ name: 'cartoon' }, { name: 'digits', sha256: own.sha256 }])
+    } finally {
+      const { code, stderr } = await running.stop()
+      expect([code, stderr]).toEqual([0, ''])
+    }
   })
 })
 
