@@ -1,3 +1,4 @@
+import { readHttpError } from '../../shared/rpc/http.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayAccess } from './command.ts'
 
@@ -18,19 +19,6 @@ export async function request<T>(
       )
     },
   )
-  const text = await response.text()
-  if (response.ok) return JSON.parse(text) as T
-  throw new RpcError(
-    RpcError.codeOfStatus(response.status),
-    detailOf(text) ?? `Cannot ${method} ${path}: the gateway answered ${response.status}`,
-  )
-}
-
-function detailOf(text: string): string | undefined {
-  try {
-    const { detail, message } = JSON.parse(text) as { detail?: string; message?: string }
-    return detail ?? message
-  } catch {
-    return undefined
-  }
+  if (!response.ok) throw await readHttpError(response)
+  return await response.json() as T
 }

@@ -64,35 +64,45 @@ export const start: Command = {
 
     say(`store    ${gateway.store}`)
     say(`keys     ${gateway.mode === 'keys' ? 'required' : 'none needed on loopback'}`)
-    if (!values['no-demo']) {
-      await request(access, 'PUT', `/models/${DEMO_MODEL_NAME}/versions/${DEMO_VERSION}`, {
-        body: await readDemoModel(),
-      })
-      say(`model    ${DEMO_MODEL_NAME} (a picture in, its outlines and a cartoon of it out)`)
-      say(`model    ${await pushDigits(access)}`)
-    }
+    const demo = !values['no-demo'] && await pushDemos(access)
     for (let i = 0; i < count; i++) {
       workers.push(await joinLocally(access, `local-${i + 1}`, join(dataDir, 'cache'), log))
     }
-    if (count > 0 && !values['no-demo']) await runDemo(access, say)
+    if (count > 0 && demo) await runDemo(access, say)
     say(`shoal ready ${url}`)
-    say(nextLines(url, gateway.mode === 'keys', count > 0 && !values['no-demo']))
+    say(nextLines(url, gateway.mode === 'keys', count > 0 && demo))
   },
 }
 
-/** @returns what to say of it */
-async function pushDigits(access: GatewayAccess): Promise<string> {
+/** @returns whether the cartoon model under its name is the one that comes with Shoal */
+async function pushDemos(access: GatewayAccess): Promise<boolean> {
+  const cartoon = await pushDemo(access, DEMO_MODEL_NAME, await readDemoModel())
+  const digits = await pushDemo(access, DIGITS_MODEL_NAME, await readDigitsModel(), DIGITS_LABELS)
+  say(`model    ${DEMO_MODEL_NAME} ${cartoon ? '(a picture in, its outlines and a cartoon of it out)' : KEPT}`)
+  say(
+    `model    ${DIGITS_MODEL_NAME} ${
+      digits ? '(a drawn digit in, which one it is out: draw one in the console)' : KEPT
+    }`,
+  )
+  return cartoon
+}
+
+const KEPT = 'stays as it was pushed'
+
+/** @returns false if another model has the name: one pushed here, or one that an older Shoal came with */
+async function pushDemo(
+  access: GatewayAccess,
+  name: string,
+  body: Uint8Array<ArrayBuffer>,
+  labels?: readonly string[],
+): Promise<boolean> {
+  const headers = labels && { 'shoal-labels': labels.join(',') }
   try {
-    await request(access, 'PUT', `/models/${DIGITS_MODEL_NAME}/versions/${DEMO_VERSION}`, {
-      body: await readDigitsModel(),
-      headers: { 'shoal-labels': DIGITS_LABELS.join(',') },
-    })
-    return `${DIGITS_MODEL_NAME} (a drawn digit in, which one it is out: draw one in the console)`
+    await request(access, 'PUT', `/models/${name}/versions/${DEMO_VERSION}`, { body, headers })
+    return true
   } catch (thrown) {
-    const error = RpcError.from(thrown)
-    // A model trained here may well have this name; nothing else depends on ours.
-    if (error.code !== 'already_exists') throw error
-    return `${DIGITS_MODEL_NAME} stays as it was pushed`
+    if (RpcError.from(thrown).code !== 'already_exists') throw thrown
+    return false
   }
 }
 
