@@ -12,6 +12,7 @@ import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { nodeRpc } from './node_rpc.ts'
+import { nodeUpstream } from './node_upstream.ts'
 import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 export interface RunningGateway {
@@ -27,7 +28,10 @@ const CLOSE_MS = 1_000
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
-  const { app, guard, rpc, store, endStreams, close } = await openHostGateway(options, upgrade)
+  const { app, guard, rpc, store, endStreams, close } = await openHostGateway(
+    { upstream: nodeUpstream(), ...options },
+    upgrade,
+  )
   const serveRpc = nodeRpc(guard, rpc)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxFrameBytes, perMessageDeflate: false })
   return await new Promise((resolve, reject) => {

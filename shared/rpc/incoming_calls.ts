@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame } from '../wire/frame.ts'
+import { CallTable } from './call_table.ts'
 import { Deadline, untilAborted } from './deadline.ts'
 import { encodeError, encodeFitting, readRequest } from './frame_headers.ts'
 import type { Metadata } from './metadata.ts'
@@ -36,7 +37,7 @@ interface Serving {
  */
 export class IncomingCalls {
   readonly #options: IncomingOptions
-  readonly #serving = new Map<number, Serving>()
+  readonly #serving = new CallTable<Serving>()
 
   constructor(options: IncomingOptions) {
     this.#options = options

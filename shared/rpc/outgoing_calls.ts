@@ -1,6 +1,7 @@
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame, type ReceivedFrame } from '../wire/frame.ts'
+import { CallTable } from './call_table.ts'
 import { abortError } from './deadline.ts'
 import { encodeFitting, readMetadata, readPayload, readResponseError, requestFields } from './frame_headers.ts'
 import { PayloadQueue } from './payload_queue.ts'
@@ -33,7 +34,7 @@ interface Pending {
 /** The calls that one side of a socket has made and that have not ended. */
 export class OutgoingCalls {
   readonly #options: OutgoingOptions
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new CallTable<Pending>()
   #nextId: number
 
   constructor(options: OutgoingOptions) {

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { silentLog } from '../../shared/base/log.ts'
 import { startNodeGateway } from '../../functions/gateway/node.ts'
-import { nodeUpstream } from '../../functions/gateway/node_upstream.ts'
 import { ready } from './ready.ts'
 
 const dataDir = mkdtempSync(join(tmpdir(), 'shoal-bench-'))
@@ -16,6 +15,5 @@ const gateway = await startNodeGateway({
   dataDir,
   env: { REDIS_URL: process.argv[2] },
   log: silentLog,
-  upstream: process.env.BENCH_FETCH ? undefined : nodeUpstream(),
 })
 ready(Number(new URL(gateway.url).port))
