@@ -66,6 +66,7 @@ export interface TrainEvent {
   type: string
   step?: number
   epoch?: number
+  workers?: number
   reason?: string
   sha256?: string
 }
