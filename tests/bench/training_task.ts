@@ -1,35 +1,25 @@
-import { systemClock } from "../../shared/base/clock.ts";
-import { silentLog } from "../../shared/base/log.ts";
-import { Metrics } from "../../shared/base/metrics.ts";
-import { seededRandom } from "../../shared/base/random.ts";
-import { sha256Hex } from "../../shared/base/bytes.ts";
-import type { Engine } from "../../shared/engine/engine.ts";
-import { openEngine } from "../../shared/engine/open_engine.ts";
-import { describeHost, loadOrtNode } from "../../shared/engine/ort_node.ts";
-import { campaign } from "../../shared/registry/campaign.ts";
-import {
-  Coordinator,
-  type TrainingEvent,
-} from "../../shared/training/coordinator.ts";
-import {
-  type Dataset,
-  type PutBlob,
-  storeRows,
-} from "../../shared/training/dataset.ts";
-import { newCnn, newMlp } from "../../shared/training/new_models.ts";
-import { adam } from "../../shared/training/optimizers.ts";
-import {
-  type PreparedRun,
-  prepareRun,
-} from "../../shared/training/prepare_run.ts";
-import type { RunModel } from "../../shared/training/trace_shapes.ts";
-import { Tensor } from "../../shared/wire/tensor.ts";
-import { GatewayDirectory } from "../../functions/trainer/gateway_directory.ts";
-import { openRuns } from "../../functions/trainer/runs.ts";
+import { systemClock } from '../../shared/base/clock.ts'
+import { silentLog } from '../../shared/base/log.ts'
+import { Metrics } from '../../shared/base/metrics.ts'
+import { seededRandom } from '../../shared/base/random.ts'
+import { sha256Hex } from '../../shared/base/bytes.ts'
+import type { Engine } from '../../shared/engine/engine.ts'
+import { openEngine } from '../../shared/engine/open_engine.ts'
+import { describeHost, loadOrtNode } from '../../shared/engine/ort_node.ts'
+import { campaign } from '../../shared/registry/campaign.ts'
+import { Coordinator, type TrainingEvent } from '../../shared/training/coordinator.ts'
+import { type Dataset, type PutBlob, storeRows } from '../../shared/training/dataset.ts'
+import { newCnn, newMlp } from '../../shared/training/new_models.ts'
+import { adam } from '../../shared/training/optimizers.ts'
+import { type PreparedRun, prepareRun } from '../../shared/training/prepare_run.ts'
+import type { RunModel } from '../../shared/training/trace_shapes.ts'
+import { Tensor } from '../../shared/wire/tensor.ts'
+import { GatewayDirectory } from '../../functions/trainer/gateway_directory.ts'
+import { openRuns } from '../../functions/trainer/runs.ts'
 
 /** Digits are what both models read. */
-export const SIDE = 28;
-export const CLASSES = 10;
+export const SIDE = 28
+export const CLASSES = 10
 
 /** Made anew for each use: the seed makes them equal. */
 export const MODELS = {
@@ -48,49 +38,49 @@ export const MODELS = {
       classes: CLASSES,
       seed: 1,
     }),
-} as const;
-export type ModelName = keyof typeof MODELS;
+} as const
+export type ModelName = keyof typeof MODELS
 
-export const optimizer = () => adam({ learningRate: 1e-3 });
+export const optimizer = () => adam({ learningRate: 1e-3 })
 
 /** ONNX Runtime's WASM build in this thread: what a worker has, without the way to it. */
 export function wasmEngine(): Promise<Engine> {
   return openEngine({
-    wish: "wasm",
+    wish: 'wasm',
     gpu: undefined,
     host: describeHost(),
     loadOrt: (device) => loadOrtNode(device),
-  });
+  })
 }
 
 export function runnerOn(engine: Engine): RunModel {
   return async (model, inputs) => {
-    await engine.load("trace", model);
+    await engine.load('trace', model)
     try {
-      return (await engine.run("trace", { ...inputs })).outputs;
+      return (await engine.run('trace', { ...inputs })).outputs
     } finally {
-      await engine.unload("trace");
+      await engine.unload('trace')
     }
-  };
+  }
 }
 
 /** Noise in the form of digits: it costs as much to compute on. */
 export async function noise(rows: number, put: PutBlob): Promise<Dataset> {
-  const random = seededRandom(4);
+  const random = seededRandom(4)
   const images = Uint8Array.from(
     { length: rows * SIDE * SIDE },
     () => random() * 256,
-  );
-  const labels = Uint8Array.from({ length: rows }, () => random() * CLASSES);
+  )
+  const labels = Uint8Array.from({ length: rows }, () => random() * CLASSES)
   const columns = {
-    images: new Tensor("uint8", [rows, SIDE, SIDE], images),
-    labels: new Tensor("uint8", [rows], labels),
-  };
+    images: new Tensor('uint8', [rows, SIDE, SIDE], images),
+    labels: new Tensor('uint8', [rows], labels),
+  }
   return {
     files: await storeRows(columns, put),
     inputs: undefined,
     target: undefined,
-  };
+  }
 }
 
 export async function prepare(
@@ -102,47 +92,47 @@ export async function prepare(
 ): Promise<PreparedRun> {
   const settings = {
     ...sizes,
-    loss: "crossEntropyOfLabels",
+    loss: 'crossEntropyOfLabels',
     seed: 7,
-    format: "fp32",
+    format: 'fp32',
     validationRows: 0,
-  } as const;
+  } as const
   return await prepareRun(
     { model, run: runnerOn(engine) },
     dataset,
     settings,
     put,
-  );
+  )
 }
 
 export interface SystemRun {
   /** Takes so many steps. @returns their events */
-  steps(count: number): Promise<StepEvent[]>;
-  close(): Promise<void>;
+  steps(count: number): Promise<StepEvent[]>
+  close(): Promise<void>
 }
-type StepEvent = Extract<TrainingEvent, { type: "step" }>;
+type StepEvent = Extract<TrainingEvent, { type: 'step' }>
 
 /** A run as `shoal train` leads it, on a gateway's workers, taken some steps at a time. */
 export async function openRun(
   { gateway, folder, run, prepared }: {
-    gateway: string;
-    folder: string;
-    run: string;
-    prepared: PreparedRun;
+    gateway: string
+    folder: string
+    run: string
+    prepared: PreparedRun
   },
 ): Promise<SystemRun> {
-  const runs = openRuns(folder);
+  const runs = openRuns(folder)
   const directory = new GatewayDirectory(
     { url: gateway, headers: {} },
     systemClock,
-  );
-  const stop = new AbortController();
+  )
+  const stop = new AbortController()
   const term = await campaign({
     store: runs.elections,
     name: run,
     clock: systemClock,
     random: Math.random,
-  });
+  })
   const deps = {
     clock: systemClock,
     metrics: new Metrics(),
@@ -150,35 +140,35 @@ export async function openRun(
     directory,
     store: runs.store,
     term,
-  };
-  const coordinator = await Coordinator.open({ ...deps, codec: "msgpack" }, {
+  }
+  const coordinator = await Coordinator.open({ ...deps, codec: 'msgpack' }, {
     run,
     prepared,
     model: await sha256Hex(new Uint8Array()),
     opset: 17,
     optimizer: optimizer(),
-    optimizerName: "of the benchmark",
+    optimizerName: 'of the benchmark',
     epochs: 1_000,
     checkpointSteps: 1_000_000,
     resume: false,
-  });
-  const events = coordinator.train(stop.signal);
+  })
+  const events = coordinator.train(stop.signal)
   return {
     async steps(count) {
-      const taken: StepEvent[] = [];
+      const taken: StepEvent[] = []
       while (taken.length < count) {
-        const { value, done } = await events.next();
-        if (done) throw new Error("Cannot go on: the run ended");
-        if (value.type === "step") taken.push(value);
+        const { value, done } = await events.next()
+        if (done) throw new Error('Cannot go on: the run ended')
+        if (value.type === 'step') taken.push(value)
       }
-      return taken;
+      return taken
     },
     async close() {
-      stop.abort();
-      await events.return();
-      directory.close();
-      await term.resign();
-      await runs.close();
+      stop.abort()
+      await events.return()
+      directory.close()
+      await term.resign()
+      await runs.close()
     },
-  };
+  }
 }
