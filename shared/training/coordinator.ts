@@ -183,8 +183,8 @@ export class Coordinator {
     const [loss, n] = [sum[count] ?? NaN, sum[count + 1] ?? 0]
     if (n <= 0) throw new RpcError('failed_precondition', `Cannot finish step ${this.#step}: its rows have no weight`)
     const gradient = meanGradient(sum.subarray(0, count), n)
-    const { updates, state } = optimizer.update(gradient, this.#optimizerState, this.#parameters)
-    this.#parameters = applyUpdates(this.#parameters, updates)
+    const { updates, state, isOwn } = optimizer.update(gradient, this.#optimizerState, this.#parameters, true)
+    this.#parameters = applyUpdates(this.#parameters, updates, isOwn)
     this.#optimizerState = state
     this.#step++
     this.#losses.push(loss / n)

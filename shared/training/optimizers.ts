@@ -18,28 +18,33 @@ export interface Optimizer {
   init(count: number): OptimizerState
   /**
    * @param gradient of the mean loss, in the first rule of a chain; what the rule before made of it, in the others
+   * @param isOwn nobody reads `gradient` any more, so that it may be overwritten and returned: for large models fresh
+   *   vectors cost more than what is computed. False by default
    * @returns what to add to the parameters (or to hand on), and the state after this step
    * @throws RpcError `invalid_argument` if the state is not of this rule or length
    */
-  update(
-    gradient: Float32Array,
-    state: OptimizerState,
-    parameters: Float32Array,
-  ): { updates: Float32Array; state: OptimizerState }
+  update(gradient: Float32Array, state: OptimizerState, parameters: Float32Array, isOwn?: boolean): Update
+}
+
+export interface Update {
+  readonly updates: Float32Array
+  readonly state: OptimizerState
+  /** The updates are no part of the state, nor of what was not to be overwritten. */
+  readonly isOwn: boolean
 }
 
 /** Rules one after the other, each on the updates of the one before. */
 export function chain(...rules: readonly Optimizer[]): Optimizer {
   return {
     init: (count) => Object.fromEntries(rules.map((rule, i) => [i, rule.init(count)])),
-    update(gradient, state, parameters) {
-      let updates = gradient
+    update(gradient, state, parameters, isOwn = false) {
+      let last = { updates: gradient, isOwn }
       const states = rules.map((rule, i) => {
-        const step = rule.update(updates, branch(state, i), parameters)
-        updates = step.updates
+        const step = rule.update(last.updates, branch(state, i), parameters, last.isOwn)
+        last = step
         return [i, step.state]
       })
-      return { updates, state: Object.fromEntries(states) }
+      return { updates: last.updates, isOwn: last.isOwn, state: Object.fromEntries(states) }
     },
   }
 }
@@ -80,16 +85,16 @@ export function adamw(
 
 /** Shrinks the whole gradient if its Euclidean norm is over `maxNorm`. Source: Pascanu et al. 2013. */
 export function clipByGlobalNorm(maxNorm: number): Optimizer {
-  return stateless((gradient) => {
+  return stateless((gradient, _parameters, isOwn) => {
     const norm = globalNorm(gradient)
-    return norm > maxNorm ? scaled(gradient, maxNorm / norm) : gradient
+    return norm > maxNorm ? scaled(gradient, maxNorm / norm, isOwn) : gradient
   })
 }
 
 /** g + decay · parameter: decay towards 0. */
 export function addDecayedWeights(decay: number): Optimizer {
-  return stateless((gradient, parameters) => {
-    const sum = new Float32Array(gradient.length)
+  return stateless((gradient, parameters, isOwn) => {
+    const sum = room(gradient, isOwn)
     for (let i = 0; i < sum.length; i++) sum[i] = (gradient[i] as number) + decay * (parameters[i] as number)
     return sum
   })
@@ -100,9 +105,9 @@ export function descend(learningRate: number | Schedule): Optimizer {
   const schedule = typeof learningRate === 'number' ? constant(learningRate) : learningRate
   return {
     init: () => ({ step: 0 }),
-    update(gradient, state) {
+    update(gradient, state, _parameters, isOwn = false) {
       const step = number(state, 'step')
-      return { updates: scaled(gradient, -schedule(step)), state: { step: step + 1 } }
+      return { updates: scaled(gradient, -schedule(step), isOwn), state: { step: step + 1 }, isOwn: true }
     },
   }
 }
@@ -111,15 +116,16 @@ export function descend(learningRate: number | Schedule): Optimizer {
 export function accumulate(decay: number, nesterov = false): Optimizer {
   return {
     init: (count) => ({ momentum: new Float32Array(count) }),
-    update(gradient, state) {
+    update(gradient, state, _parameters, isOwn = false) {
       const before = vector(state, 'momentum', gradient.length)
       const momentum = new Float32Array(gradient.length)
-      const updates = nesterov ? new Float32Array(gradient.length) : momentum
+      const updates = nesterov ? room(gradient, isOwn) : momentum
       for (let i = 0; i < momentum.length; i++) {
-        momentum[i] = decay * (before[i] as number) + (gradient[i] as number)
-        if (nesterov) updates[i] = (gradient[i] as number) + decay * (momentum[i] as number)
+        const g = gradient[i] as number
+        momentum[i] = decay * (before[i] as number) + g
+        if (nesterov) updates[i] = g + decay * (momentum[i] as number)
       }
-      return { updates, state: { momentum } }
+      return { updates, state: { momentum }, isOwn: nesterov }
     },
   }
 }
@@ -130,28 +136,32 @@ export function scaleByAdam(
 ): Optimizer {
   return {
     init: (count) => ({ step: 0, mean: new Float32Array(count), square: new Float32Array(count) }),
-    update(gradient, state) {
+    update(gradient, state, _parameters, isOwn = false) {
       const step = number(state, 'step') + 1
       const meanBefore = vector(state, 'mean', gradient.length)
       const squareBefore = vector(state, 'square', gradient.length)
       const [meanShare, squareShare] = [1 - power(beta1, step), 1 - power(beta2, step)]
       const mean = new Float32Array(gradient.length)
       const square = new Float32Array(gradient.length)
-      const updates = new Float32Array(gradient.length)
+      const updates = room(gradient, isOwn)
       for (let i = 0; i < updates.length; i++) {
         const g = gradient[i] as number
         const m = mean[i] = beta1 * (meanBefore[i] as number) + (1 - beta1) * g
         const v = square[i] = beta2 * (squareBefore[i] as number) + (1 - beta2) * g * g
         updates[i] = (m / meanShare) / (Math.sqrt(v / squareShare) + epsilon)
       }
-      return { updates, state: { step, mean, square } }
+      return { updates, state: { step, mean, square }, isOwn: true }
     },
   }
 }
 
-/** parameters + updates, in float32. */
-export function applyUpdates(parameters: Float32Array, updates: Float32Array): Float32Array<ArrayBuffer> {
-  const sum = new Float32Array(parameters.length)
+/** parameters + updates, in float32. @param isOwn the updates may be overwritten: the sum takes their place */
+export function applyUpdates(
+  parameters: Float32Array,
+  updates: Float32Array,
+  isOwn = false,
+): Float32Array<ArrayBuffer> {
+  const sum = room(updates, isOwn)
   for (let i = 0; i < sum.length; i++) sum[i] = (parameters[i] as number) + (updates[i] as number)
   return sum
 }
@@ -171,15 +181,25 @@ export function globalNorm(gradient: Float32Array): number {
   return Math.sqrt(sum)
 }
 
-function stateless(update: (gradient: Float32Array, parameters: Float32Array) => Float32Array): Optimizer {
+function stateless(
+  update: (gradient: Float32Array, parameters: Float32Array, isOwn: boolean) => Float32Array,
+): Optimizer {
   return {
     init: () => ({}),
-    update: (gradient, state, parameters) => ({ updates: update(gradient, parameters), state }),
+    update(gradient, state, parameters, isOwn = false) {
+      const updates = update(gradient, parameters, isOwn)
+      return { updates, state, isOwn: isOwn || updates !== gradient }
+    },
   }
 }
 
-function scaled(values: Float32Array, factor: number): Float32Array {
-  const product = new Float32Array(values.length)
+/** Where as many values may be written. */
+function room(values: Float32Array, isOwn: boolean): Float32Array<ArrayBuffer> {
+  return isOwn ? values as Float32Array<ArrayBuffer> : new Float32Array(values.length)
+}
+
+function scaled(values: Float32Array, factor: number, isOwn: boolean): Float32Array {
+  const product = room(values, isOwn)
   for (let i = 0; i < product.length; i++) product[i] = factor * (values[i] as number)
   return product
 }

@@ -68,8 +68,8 @@ function measureCoordinator(series: Series): void {
       tree.sum?.subarray(0, LARGE) ?? new Float32Array(LARGE),
       BATCH,
     )
-    const next = update(gradient, state, parameters)
-    parameters = applyUpdates(parameters, next.updates)
+    const next = update(gradient, state, parameters, true)
+    parameters = applyUpdates(parameters, next.updates, next.isOwn)
     state = next.state
     const endedAtMs = performance.now()
     if (round === 0) continue
@@ -132,8 +132,8 @@ async function measureBeside(
         )
       }
       const { gradient, loss, n } = readStep(graph, output)
-      const next = update(meanGradient(gradient, n), state, parameters)
-      parameters = applyUpdates(parameters, next.updates)
+      const next = update(meanGradient(gradient, n), state, parameters, true)
+      parameters = applyUpdates(parameters, next.updates, next.isOwn)
       state = next.state
       return loss
     },

@@ -118,8 +118,8 @@ async function openLoop(
         sum.subarray(0, parameters.length),
         sum[parameters.length + 1] ?? NaN,
       )
-      const next = update(gradient, state, parameters)
-      parameters = applyUpdates(parameters, next.updates)
+      const next = update(gradient, state, parameters, true)
+      parameters = applyUpdates(parameters, next.updates, next.isOwn)
       state = next.state
     }
   }

@@ -155,3 +155,31 @@ describe('schedules', () => {
 function copy(state: OptimizerState): OptimizerState {
   return structuredClone(state)
 }
+
+describe('a gradient that may be overwritten', () => {
+  const rules: Record<string, Optimizer> = {
+    descent: sgd({ learningRate: 0.1 }),
+    momentum: sgd({ learningRate: 0.1, momentum: 0.9 }),
+    nesterov: sgd({ learningRate: 0.1, momentum: 0.9, nesterov: true }),
+    adam: adam({ learningRate: 0.1 }),
+    'clipped adamw': chain(clipByGlobalNorm(1), adamw({ learningRate: 0.1 })),
+  }
+  for (const [name, optimizer] of Object.entries(rules)) {
+    it(`gives the same bits with ${name}, and no state is overwritten`, () => {
+      let parameters = Float32Array.from(START)
+      let state: OptimizerState = optimizer.init(4)
+      for (let step = 0; step < 5; step++) {
+        const before = JSON.stringify(state)
+        const result = optimizer.update(gradientAt(step), state, parameters, true)
+        const after = JSON.stringify(result.state)
+        const last = Float32Array.from(parameters)
+        const next = applyUpdates(parameters, result.updates, result.isOwn)
+        expect([JSON.stringify(state), JSON.stringify(result.state)]).toEqual([before, after])
+        expect(parameters).toEqual(last)
+        parameters = next
+        state = result.state
+      }
+      expect({ parameters, state }).toEqual(train(optimizer, 5))
+    })
+  }
+})
