@@ -18,6 +18,8 @@ interface Entry {
   known: Known
   /** When a call last read it; -Infinity if none has. */
   readAtMs: number
+  /** When it last took its place in the order of reading. */
+  placedAtMs: number
   /** When the store was last asked, whether or not it answered. */
   askedAtMs: number
   /** Whether the store failed when it was last asked. */
@@ -25,6 +27,9 @@ interface Entry {
   /** An instance did not answer: the store may know more by now. */
   doubted: boolean
 }
+
+/** How exact the order of reading is. */
+const REORDER_MS = 1_000
 
 /** A service as this process sees it. */
 export interface TableView {
@@ -40,7 +45,7 @@ export interface TableView {
  */
 export class RegistryTable {
   readonly #deps: TableDeps
-  /** In order of their last reading, the longest unread first. */
+  /** In order of their last reading, to REORDER_MS, the longest unread first. */
   readonly #entries = new Map<string, Entry>()
   readonly #refreshing = new Map<string, Promise<void>>()
   readonly #listeners = new Set<(service: string) => void>()
@@ -138,7 +143,11 @@ export class RegistryTable {
   #read(service: string): Entry | undefined {
     const entry = this.#entries.get(service)
     if (!entry) return undefined
-    entry.readAtMs = this.#deps.clock.now()
+    const nowMs = this.#deps.clock.now()
+    entry.readAtMs = nowMs
+    // The order need not be exact, and a Map that is rewritten with each call costs more than the rest of the reading.
+    if (nowMs - entry.placedAtMs < REORDER_MS) return entry
+    entry.placedAtMs = nowMs
     this.#entries.delete(service)
     this.#entries.set(service, entry)
     return entry
@@ -174,7 +183,14 @@ export class RegistryTable {
       const known = reconcile(entry?.known, listing, { askedAtMs, answeredAtMs: clock.now() })
       const hasChanged = known.instances !== entry?.known.instances
       if (entry) Object.assign(entry, { known, failed: false, doubted: false })
-      else this.#add(service, { known, readAtMs: -Infinity, askedAtMs, failed: false, doubted: false })
+      else {this.#add(service, {
+          known,
+          readAtMs: -Infinity,
+          placedAtMs: -Infinity,
+          askedAtMs,
+          failed: false,
+          doubted: false,
+        })}
       if (hasChanged) { for (const listener of this.#listeners) listener(service) }
     } catch (thrown) {
       this.#lastFailure = { atMs: clock.now(), thrown }
