@@ -12,7 +12,12 @@ export const Worker = defineService({
   version: '1.0.0',
   methods: {
     run: unary({
-      input: z.object({ model: sha256, inputs: tensors }),
+      input: z.object({
+        model: sha256,
+        inputs: tensors,
+        /** Rows along axis 0 of every input and output, where calls were joined: the worker may pad them for its device. */
+        rows: z.number().int().min(0).optional(),
+      }),
       output: z.object({
         outputs: tensors,
         /** Milliseconds: fetching and loading the model, waiting for the device, computing. */

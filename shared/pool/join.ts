@@ -7,8 +7,7 @@ import { rowsOf } from './batch_key.ts'
 type Tensors = Record<string, Tensor>
 
 /**
- * Joins calls along axis 0 into the inputs of one run, padded with zeros to the next power of two: a GPU compiles
- * shaders per shape, so a few sizes stay warm where every size would not. A single call stays as it is.
+ * Joins calls along axis 0 into the inputs of one run. A single call stays as it is.
  * @param calls inputs of equal names, dtypes and inner dimensions
  * @returns the joined inputs, and how many rows each call gave
  * @throws RpcError `invalid_argument` if the calls do not go together
@@ -19,17 +18,12 @@ export function joinCalls(calls: readonly { inputs: Tensors }[]): { inputs: Tens
   const rows = calls.map(({ inputs }) => rowsOf(inputs))
   if (calls.length === 1) return { inputs: first.inputs, rows }
   const total = sum(rows)
-  const padded = paddedRows(total)
   const names = Object.keys(first.inputs)
   const joined: Tensors = {}
   for (const name of names) {
     const parts = calls.map(({ inputs }, i) => partOf(inputs, name, first.inputs[name], rows[i] ?? 0))
     const { dtype, shape } = first.inputs[name] ?? refuse(name)
-    const inner = shape.slice(1)
-    // A string tensor's padding is as many empty strings, each a length of four zero bytes.
-    const elementBytes = dtype === 'string' ? 4 : DTYPES[dtype].bytes
-    parts.push(new Uint8Array((padded - total) * product(inner) * elementBytes))
-    joined[name] = new Tensor(dtype, [padded, ...inner], concat(parts))
+    joined[name] = new Tensor(dtype, [total, ...shape.slice(1)], concat(parts))
   }
   const extra = calls.find(({ inputs }) => Object.keys(inputs).length !== names.length)
   if (extra) refuse(Object.keys(extra.inputs).find((name) => !names.includes(name)) ?? '')
@@ -42,18 +36,13 @@ export function joinCalls(calls: readonly { inputs: Tensors }[]): { inputs: Tens
  */
 export function cutCalls(outputs: Tensors, rows: readonly number[]): { outputs: Tensors }[] {
   if (rows.length === 1) return [{ outputs }]
-  const padded = paddedRows(sum(rows))
+  const total = sum(rows)
   const cut = rows.map((): { outputs: Tensors } => ({ outputs: {} }))
   for (const [name, tensor] of Object.entries(outputs)) {
-    if (tensor.shape[0] !== padded) {
-      throw new RpcError(
-        'failed_precondition',
-        `Cannot cut output "${name}": axis 0 of a batch of ${padded} must have as many rows, got shape [${tensor.shape}]`,
-      )
-    }
+    requireRows(name, tensor, total)
     const inner = tensor.shape.slice(1)
     const rowEnds = tensor.dtype === 'string' ? stringRowEnds(tensor.bytes, product(inner)) : undefined
-    const rowBytes = tensor.bytes.byteLength / (padded || 1)
+    const rowBytes = tensor.bytes.byteLength / (total || 1)
     let row = 0
     let offset = 0
     for (const [i, count] of rows.entries()) {
@@ -67,6 +56,52 @@ export function cutCalls(outputs: Tensors, rows: readonly number[]): { outputs: 
     }
   }
   return cut
+}
+
+/**
+ * Pads the inputs of a joined run with zeros to the next power of two rows: a GPU compiles shaders per shape, so a few
+ * sizes stay warm where every size would not. The worker does it: padding is nothing to send over a network.
+ * @param rows of every input
+ */
+export function padRows(inputs: Tensors, rows: number): Tensors {
+  const padded = paddedRows(rows)
+  if (padded === rows) return inputs
+  const result: Tensors = {}
+  for (const [name, tensor] of Object.entries(inputs)) {
+    requireRows(name, tensor, rows)
+    const inner = tensor.shape.slice(1)
+    // A string tensor's padding is as many empty strings, each a length of four zero bytes.
+    const elementBytes = tensor.dtype === 'string' ? 4 : DTYPES[tensor.dtype].bytes
+    const padding = new Uint8Array((padded - rows) * product(inner) * elementBytes)
+    result[name] = new Tensor(tensor.dtype, [padded, ...inner], concat([tensor.bytes, padding]))
+  }
+  return result
+}
+
+/**
+ * Takes the rows that `padRows` added off a run's outputs again, as views of them.
+ * @throws RpcError `failed_precondition` if an output has not one row for each of the run's
+ */
+export function trimRows(outputs: Tensors, rows: number): Tensors {
+  const padded = paddedRows(rows)
+  const result: Tensors = {}
+  for (const [name, tensor] of Object.entries(outputs)) {
+    requireRows(name, tensor, padded)
+    const inner = tensor.shape.slice(1)
+    const end = tensor.dtype === 'string'
+      ? stringRowEnds(tensor.bytes, product(inner))[rows] ?? 0
+      : tensor.bytes.byteLength / (padded || 1) * rows
+    result[name] = new Tensor(tensor.dtype, [rows, ...inner], tensor.bytes.subarray(0, end))
+  }
+  return result
+}
+
+function requireRows(name: string, { shape }: Tensor, rows: number): void {
+  if (shape[0] === rows) return
+  throw new RpcError(
+    'failed_precondition',
+    `Cannot cut "${name}": axis 0 of a batch of ${rows} must have as many rows, got shape [${shape}]`,
+  )
 }
 
 /** The next power of two: few enough sizes to keep warm. */

@@ -214,7 +214,8 @@ export class Session {
       accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)
-        const { outputs, timings } = await client.run({ model: model.sha256, inputs }, { signal })
+        const total = calls.length > 1 ? rows.reduce((sum, count) => sum + count, 0) : undefined
+        const { outputs, timings } = await client.run({ model: model.sha256, inputs, rows: total }, { signal })
         return { calls: cutCalls(outputs, rows), timings }
       },
     }

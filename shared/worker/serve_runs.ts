@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
+import { padRows, trimRows } from '../pool/join.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
@@ -41,7 +42,8 @@ export function serveRuns(
 
   const server = createServer([
     implement(Worker, {
-      run: async ({ model, inputs }, { signal }) => {
+      run: async ({ model, inputs: given, rows }, { signal }) => {
+        const inputs = rows === undefined ? given : padRows(given, rows)
         const startedAtMs = clock.now()
         const load = loads.of(model)
         await untilAborted(load, signal)
@@ -58,7 +60,8 @@ export function serveRuns(
           loadMs += clock.now() - againAtMs
           result = await run(model, inputs, signal)
         }
-        return { outputs: result.outputs, timings: { loadMs, ...result.timings } }
+        const outputs = rows === undefined ? result.outputs : trimRows(result.outputs, rows)
+        return { outputs, timings: { loadMs, ...result.timings } }
       },
     }),
     ...services,

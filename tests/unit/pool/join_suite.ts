@@ -1,7 +1,7 @@
 import { assert } from 'chai'
 import { seededRandom } from '../../../shared/base/random.ts'
 import { batchKeyOf } from '../../../shared/pool/batch_key.ts'
-import { cutCalls, joinCalls } from '../../../shared/pool/join.ts'
+import { cutCalls, joinCalls, padRows, trimRows } from '../../../shared/pool/join.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import { Tensor } from '../../../shared/wire/tensor.ts'
 import type { Suite } from '../../suite.ts'
@@ -33,14 +33,16 @@ export const joinSuite: Suite = {
         const { inputs, rows } = joinCalls(calls)
         assert.deepEqual(rows, counts)
         const total = counts.reduce((sum, count) => sum + count, 0)
-        for (const { shape } of Object.values(inputs)) {
+        for (const { shape } of Object.values(inputs)) assert.equal(shape[0], total)
+        const paddedInputs = padRows(inputs, total)
+        for (const { shape } of Object.values(paddedInputs)) {
           const padded = shape[0] ?? 0
           assert.isTrue(
             padded >= total && padded < 2 * total && (padded & (padded - 1)) === 0,
             `${padded} for ${total}`,
           )
         }
-        const cut = cutCalls(runRowwise(inputs), rows)
+        const cut = cutCalls(trimRows(runRowwise(paddedInputs), total), rows)
         assert.deepEqual(
           cut.map(({ outputs }) => exactly(outputs)),
           calls.map((call) => exactly(runRowwise(call.inputs))),
@@ -55,7 +57,7 @@ export const joinSuite: Suite = {
           s: Tensor.from('string', [count, 2], new Array(2 * count).fill('é')),
         },
       })
-      const { inputs } = joinCalls([call(1), call(2)])
+      const inputs = padRows(joinCalls([call(1), call(2)]).inputs, 3)
       assert.deepEqual([...inputs.x?.data as Float32Array], [5, 5, 5, 0])
       assert.deepEqual(inputs.s?.data as unknown, ['é', 'é', 'é', 'é', 'é', 'é', '', ''])
     },
@@ -70,9 +72,11 @@ export const joinSuite: Suite = {
 
     'exact powers of two get no padding, and rows without any pad to one': () => {
       const call = (count: number) => ({ inputs: { x: float([count], new Array(count).fill(1)) } })
-      assert.deepEqual(joinCalls([call(100), call(156)]).inputs.x?.shape, [256])
-      assert.deepEqual(joinCalls([call(0), call(0)]).inputs.x?.shape, [1])
-      assert.deepEqual(cutCalls({ y: float([1], [7]) }, [0, 0]).map(({ outputs }) => outputs.y?.shape), [[0], [0]])
+      const full = joinCalls([call(100), call(156)]).inputs
+      assert.strictEqual(padRows(full, 256), full)
+      assert.deepEqual(padRows(joinCalls([call(0), call(0)]).inputs, 0).x?.shape, [1])
+      const none = trimRows({ y: float([1], [7]) }, 0)
+      assert.deepEqual(cutCalls(none, [0, 0]).map(({ outputs }) => outputs.y?.shape), [[0], [0]])
     },
 
     'calls that do not go together are refused, whoever sent them': () => {
@@ -97,9 +101,17 @@ export const joinSuite: Suite = {
     },
 
     'an output without a row for each row of the run is refused, not cut wrongly': () => {
-      for (const shape of [[], [1], [2], [8], [3, 1]]) {
+      for (const shape of [[], [1], [2], [8], [4, 1]]) {
         const y = float(shape, new Array(shape.reduce((product, size) => product * size, 1)).fill(0))
-        refuses('failed_precondition', () => cutCalls({ y }, [1, 2]), 'output "y"', 'a batch of 4', `[${shape}]`)
+        refuses('failed_precondition', () => cutCalls({ y }, [1, 2]), '"y"', 'a batch of 3', `[${shape}]`)
+      }
+    },
+
+    'padding that a run did not keep is noticed': () => {
+      for (const shape of [[], [1], [3], [8], [3, 1]]) {
+        const y = float(shape, new Array(shape.reduce((product, size) => product * size, 1)).fill(0))
+        refuses('failed_precondition', () => trimRows({ y }, 3), '"y"', 'a batch of 4', `[${shape}]`)
+        if (shape[0] !== 3) refuses('failed_precondition', () => padRows({ y }, 3), '"y"', 'a batch of 3', `[${shape}]`)
       }
     },
 
