@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Hello } from '../../functions/hello/contract.ts'
 import { createClient } from '../../shared/rpc/create_client.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import { startInProcess } from '../conformance/start_node_gateway.ts'
 import { ROOT, startProcess } from '../fixtures/process.ts'
 
@@ -29,6 +30,17 @@ describe('the hello function', () => {
   afterAll(() => gateway.close())
 
   const client = () => createClient(Hello, { gateway: gateway.url })
+  /** Calls it by name. The gateway's own table may be a second behind the registry that it lists from. */
+  const sayHello = async (name: string): Promise<string> => {
+    for (;;) {
+      try {
+        return (await client().sayHello({ name })).message
+      } catch (thrown) {
+        if (!(thrown instanceof RpcError) || !['not_found', 'unavailable'].includes(thrown.code)) throw thrown
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+  }
 
   it('as a process: registers itself, is called by name, leaves when it ends', async () => {
     const hello = startProcess(process.execPath, ['functions/hello/node.ts'], { env: { SHOAL_GATEWAY: gateway.url } })
@@ -36,7 +48,7 @@ describe('the hello function', () => {
       const [, url] = await hello.wrote(/hello ready (\S+)\n/)
       const [instance] = await listed(gateway.url) ?? []
       expect(instance).toMatchObject({ version: '1.0.0', ttlMs: DEFAULTS.functionLeaseMs, address: { url } })
-      expect(await client().sayHello({ name: 'sea' })).toEqual({ message: 'hello sea' })
+      expect(await sayHello('sea')).toBe('hello sea')
       await expect(client().sayHello({ name: '' })).rejects.toMatchObject({ code: 'invalid_argument' })
     } finally {
       expect((await hello.stop()).code).toBe(0)
@@ -68,7 +80,7 @@ describe('the hello function', () => {
         await register(hello, url)
         await eventually(async () => await own() !== undefined)
         expect(await own()).toMatchObject({ incarnation: 'one', ttlMs: DEFAULTS.functionLeaseMs })
-        expect(await client().sayHello({ name: 'workerd' })).toEqual({ message: 'hello workerd' })
+        expect(await sayHello('workerd')).toBe('hello workerd')
       } finally {
         await hello.dispose()
       }
