@@ -100,7 +100,7 @@ function reporting(engine: Engine, onRun: (timings: RunTimings) => void): Engine
     get info() {
       return engine.info
     },
-    load: (key, model) => engine.load(key, model),
+    load: (key, model, options) => engine.load(key, model, options),
     async run(key, inputs) {
       const result = await engine.run(key, inputs)
       onRun(result.timings)

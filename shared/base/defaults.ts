@@ -85,6 +85,10 @@ export const DEFAULTS = {
   peakEwmaDecayMs: 10_000,
   /** One run of a model longer than this means a hung device. The first run compiles shaders, hence the margin. */
   runTimeoutMs: 60_000,
+  /** Time beyond which WASM is asked for no further samples to compare WebGPU with: a load should take a moment. */
+  goldenTimeMs: 500,
+  /** How often a device that answers oddly is asked what it has answered rightly before: some models answer zeros. */
+  goldenAgainMs: 10_000,
   /** Fetching a model of the largest size over a slow line. */
   modelLoadTimeoutMs: 600_000,
   /** From asking for an enrolment token to the relay's welcome: a server that hangs is given up. */

@@ -57,6 +57,10 @@ export const LIMITS = {
   maxAttachmentBytes: 16_384,
   /** Bytes of zeros made to warm a model up: its declared shapes are someone else's numbers. */
   maxWarmUpBytes: 256 * MiB,
+  /** Bytes of a model that WebGPU is compared with WASM on: it lies in memory twice meanwhile. */
+  maxComparedModelBytes: 128 * MiB,
+  /** Bytes of inputs and outputs kept of that, per model, to ask the device again with. */
+  maxGoldenBytes: 1 * MiB,
   /** Values (messages, strings, numbers outside of tensors) in one ONNX file. Unrolled graphs of 20,000 nodes have
    * half a million; an empty message of two bytes costs about 100 once read. */
   maxModelValues: 1_000_000,

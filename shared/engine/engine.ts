@@ -17,10 +17,18 @@ export interface DeviceInfo {
 }
 
 export interface LoadedModel {
-  /** 'full': every node runs on the device. 'partial': some nodes fell back to the CPU. */
-  placement: 'full' | 'partial'
-  /** Why the warm-up run could not be made, if so: the first call may be slow, or fail as the warm-up did. */
+  /**
+   * 'full': every node runs on the device. 'partial': some nodes fell back to the CPU. 'refused': the device computes this
+   * model wrong, and so all of it runs on WASM.
+   */
+  placement: 'full' | 'partial' | 'refused'
+  /** Why the warm-up run could not be made, or what the device gets wrong. */
   warning?: string
+}
+
+export interface LoadOptions {
+  /** The caller vouches for the model on this device: it is not compared with WASM before it is used. */
+  trusted?: boolean
 }
 
 export interface RunTimings {
@@ -41,10 +49,11 @@ export interface RunResult {
 export interface Engine {
   readonly info: DeviceInfo
   /**
-   * Loads a model under a key (its sha256); loading it again is a no-op.
+   * Loads a model under a key (its sha256); loading it again is a no-op. What WebGPU makes of it is compared with WASM
+   * first: the runtime has kernels that give wrong numbers without an error.
    * @throws RpcError `invalid_argument` if the model is refused, `unavailable` if the device is lost
    */
-  load(key: string, model: Uint8Array): Promise<LoadedModel>
+  load(key: string, model: Uint8Array, options?: LoadOptions): Promise<LoadedModel>
   /**
    * Runs a loaded model. The outputs own their bytes. Calls may overlap; runs do not.
    * @throws RpcError `not_found` if it is not loaded, `invalid_argument` for wrong inputs, `unavailable` if the device

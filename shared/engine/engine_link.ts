@@ -4,7 +4,7 @@ import { type Log, silentLog } from '../base/log.ts'
 import { fullJitterMs, type Random } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import type { DeviceInfo, Engine, LoadedModel, RunResult } from './engine.ts'
+import type { DeviceInfo, Engine, LoadedModel, LoadOptions, RunResult } from './engine.ts'
 import { modelParts } from './engine_service.ts'
 import { EngineThread, stopped, type Thread, type ThreadOptions } from './engine_thread.ts'
 
@@ -66,12 +66,12 @@ export class LinkedEngine implements Engine {
     return () => this.#listeners.delete(listener)
   }
 
-  load(key: string, model: Uint8Array): Promise<LoadedModel> {
+  load(key: string, model: Uint8Array, { trusted }: LoadOptions = {}): Promise<LoadedModel> {
     let loading = this.#loads.get(key)
     if (!loading) {
       loading = this.#thread.use(async (engine) => {
         for (const bytes of modelParts(model)) await engine.append({ key, bytes })
-        return await engine.load({ key })
+        return await engine.load({ key, trusted })
       }).finally(() => this.#loads.delete(key))
       this.#loads.set(key, loading)
     }

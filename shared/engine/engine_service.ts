@@ -36,8 +36,8 @@ export const EngineService = defineService({
     append: unary({ input: z.object({ key: name, bytes: tensor }), output: nothing }),
     /** Loads the model whose bytes were appended. */
     load: unary({
-      input: z.object({ key: name }),
-      output: z.object({ placement: z.enum(['full', 'partial']), warning: z.string().optional() }),
+      input: z.object({ key: name, trusted: z.boolean().optional() }),
+      output: z.object({ placement: z.enum(['full', 'partial', 'refused']), warning: z.string().optional() }),
     }),
     run: unary({
       input: z.object({ key: name, inputs: tensors }),
@@ -69,10 +69,10 @@ export function serveEngine(starting: Promise<LosableEngine>, port: PortLike): v
           `Cannot load the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${model.bytes} and more`,
         )
       },
-      async load({ key }) {
+      async load({ key, trusted }) {
         const parts = appended.get(key)?.parts ?? []
         appended.delete(key)
-        return await (await starting).load(key, concat(parts))
+        return await (await starting).load(key, concat(parts), { trusted })
       },
       run: async ({ key, inputs }) => await (await starting).run(key, inputs),
       async unload({ key }) {

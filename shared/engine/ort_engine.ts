@@ -1,9 +1,12 @@
 import { type Clock, systemClock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { TensorSpec } from '../wire/signature.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import type { DeviceInfo, Engine, LoadedModel, RunResult } from './engine.ts'
+import type { DeviceInfo, Engine, LoadedModel, LoadOptions, RunResult } from './engine.ts'
+import { areSuspect, differenceOf, drawInputs, DRAWS, type Golden } from './golden.ts'
 import { reasonOf, wereInputsRefused } from './ort_error.ts'
 import { type OrtModule, OrtRuntime, type OrtSession } from './ort_runtime.ts'
 import { fromResults, specsOf, toFeeds, zeroInputs, zerosAreTypical } from './ort_tensor.ts'
@@ -16,10 +19,17 @@ export interface OrtEngineOptions {
   log?: Log
 }
 
+/** Inputs that a model is compared on. */
+const GOLDEN_SAMPLES = 3
+
 interface Model {
   session: OrtSession
   inputs: readonly TensorSpec[]
   loaded: LoadedModel
+  /** What the device must answer to something, so that it can be asked again. */
+  golden?: Golden
+  /** When it last answered that right. */
+  provenMs: number
 }
 
 /**
@@ -52,11 +62,11 @@ export class OrtEngine implements Engine {
     this.#log = log
   }
 
-  async load(key: string, bytes: Uint8Array): Promise<LoadedModel> {
+  async load(key: string, bytes: Uint8Array, { trusted = false }: LoadOptions = {}): Promise<LoadedModel> {
     this.#runtime.assertAlive()
     let opening = this.#models.get(key)
     if (!opening) {
-      opening = this.#open(key, bytes)
+      opening = this.#open(key, bytes, trusted)
       this.#models.set(key, opening)
     }
     try {
@@ -79,7 +89,9 @@ export class OrtEngine implements Engine {
     try {
       const results = await this.#runtime.run(model.session, feeds, () => startedMs = this.#clock.now())
       const timings = { waitMs: startedMs - askedMs, runMs: this.#clock.now() - startedMs }
-      return { outputs: fromResults(results), timings }
+      const outputs = fromResults(results)
+      if (model.golden && areSuspect(outputs)) await this.#prove(model, model.golden)
+      return { outputs, timings }
     } catch (cause) {
       if (cause instanceof RpcError) throw cause
       const code = wereInputsRefused(cause) ? 'invalid_argument' : 'internal'
@@ -103,18 +115,89 @@ export class OrtEngine implements Engine {
     return this.#closing
   }
 
-  async #open(key: string, bytes: Uint8Array): Promise<Model> {
+  async #open(key: string, bytes: Uint8Array, trusted: boolean): Promise<Model> {
     const { session, placement } = await this.#place(bytes)
     try {
       const inputs = specsOf('input', session.session.inputMetadata)
       specsOf('output', session.session.outputMetadata)
+      if (this.info.device === 'webgpu' && !trusted) {
+        const compared = await this.#compare(session, inputs, bytes)
+        if (compared?.instead) {
+          const warning =
+            `it runs on WASM, because ${this.info.adapter} does not compute it right: ${compared.difference}`
+          this.#log('warn', 'model refused by the device', { model: key, reason: warning })
+          await this.#runtime.release(session)
+          return { session: compared.instead, inputs, loaded: { placement: 'refused', warning }, provenMs: 0 }
+        }
+        if (compared) {
+          return { session, inputs, loaded: { placement }, golden: compared.golden, provenMs: this.#clock.now() }
+        }
+      }
       const warning = await this.#warmUp(session, inputs)
       if (warning !== undefined) this.#log('warn', 'model could not be warmed up', { model: key, reason: warning })
-      return { session, inputs, loaded: { placement, ...(warning !== undefined && { warning }) } }
+      return { session, inputs, loaded: { placement, ...(warning !== undefined && { warning }) }, provenMs: 0 }
     } catch (thrown) {
       await this.#runtime.release(session)
       throw thrown
     }
+  }
+
+  /**
+   * Compares what the device makes of a model with what WASM does: some of the runtime's kernels are wrong for some shapes.
+   * @returns undefined if there is nothing to compare: the model is too large, or runs on no inputs that can be guessed
+   */
+  async #compare(
+    session: OrtSession,
+    specs: readonly TensorSpec[],
+    bytes: Uint8Array,
+  ): Promise<{ golden?: Golden; difference?: string; instead?: OrtSession } | undefined> {
+    if (bytes.byteLength > LIMITS.maxComparedModelBytes) return undefined
+    const reference = await this.#runtime.createSession(bytes, { strict: false, device: 'wasm' }).catch(unlessOurs)
+    if (!reference) return undefined
+    const samples = await this.#sample(reference, specs)
+    for (const { inputs, outputs } of samples) {
+      const difference = await this.#runtime.run(session, toFeeds(this.#runtime.ort, specs, inputs)).then(
+        (results) => differenceOf(outputs, fromResults(results)),
+        (thrown) => unlessOurs(thrown) ?? reasonOf(thrown),
+      )
+      if (difference) return { difference, instead: reference }
+    }
+    await this.#runtime.release(reference)
+    return samples.length === 0
+      ? undefined
+      : { golden: samples.find((sample) => bytesOf(sample) <= LIMITS.maxGoldenBytes) }
+  }
+
+  /** What WASM answers, to a few inputs where it is quick about it: one alone may hide a fault behind a saturated output. */
+  async #sample(reference: OrtSession, specs: readonly TensorSpec[]): Promise<Golden[]> {
+    const samples: Golden[] = []
+    const startedMs = this.#clock.now()
+    for (const draw of DRAWS) {
+      for (let seed = 1; seed <= GOLDEN_SAMPLES; seed++) {
+        const inputs = drawInputs(specs, draw, seed)
+        const results = inputs &&
+          await this.#runtime.run(reference, toFeeds(this.#runtime.ort, specs, inputs)).catch(unlessOurs)
+        if (!inputs || !results) break
+        samples.push({ inputs, outputs: fromResults(results) })
+        if (this.#clock.now() - startedMs > DEFAULTS.goldenTimeMs) return samples
+      }
+      if (samples.length > 0) return samples
+    }
+    return samples
+  }
+
+  /**
+   * The device has answered something odd: if it no longer answers rightly what it has answered rightly before, it is broken.
+   * @throws RpcError `unavailable` if so; the engine has ended then
+   */
+  async #prove(model: Model, { inputs, outputs }: Golden): Promise<void> {
+    if (this.#clock.now() - model.provenMs < DEFAULTS.goldenAgainMs) return
+    model.provenMs = this.#clock.now()
+    const results = await this.#runtime.run(model.session, toFeeds(this.#runtime.ort, model.inputs, inputs))
+    const difference = differenceOf(outputs, fromResults(results))
+    if (!difference) return
+    this.#runtime.giveUp(`${this.info.adapter} computes wrong: ${difference}`)
+    this.#runtime.assertAlive()
   }
 
   /** Tries to place every node on the device; failing that, lets the CPU take what the device cannot. */
@@ -148,6 +231,12 @@ export class OrtEngine implements Engine {
       throw invalid(`Cannot load the model: it must run on ${this.info.device}, got: ${reasonOf(cause)}`, { cause })
     }
   }
+}
+
+function bytesOf({ inputs, outputs }: Golden): number {
+  let total = 0
+  for (const { bytes } of [...Object.values(inputs), ...Object.values(outputs)]) total += bytes.byteLength
+  return total
 }
 
 /** Swallows ONNX Runtime's errors, not those that say the engine has ended. */

@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { DeviceInfo } from './engine.ts'
+import type { Device, DeviceInfo } from './engine.ts'
 import { Mutex } from './mutex.ts'
 import { isCrash, reasonOf, wasNotUnwound } from './ort_error.ts'
 import type * as Ort from 'onnxruntime-web'
@@ -25,11 +25,18 @@ const KEEPER_MODEL = Uint8Array.from(
   (char) => char.charCodeAt(0),
 )
 
+interface Placing {
+  /** Refuse the model if the device cannot run every node of it. */
+  strict: boolean
+  /** Another device than the runtime's own: WASM, beside WebGPU. */
+  device?: Device
+}
+
 /** A model in the runtime. */
 export interface OrtSession {
   session: Ort.InferenceSession
   /** What it was made of, kept where it may have to be made again. */
-  source: { model: Uint8Array; strict: boolean } | undefined
+  source: { model: Uint8Array; placing: Placing } | undefined
 }
 
 /**
@@ -85,11 +92,10 @@ export class OrtRuntime {
     if (this.#ended !== undefined) throw this.#unavailable({ neverSent: true })
   }
 
-  /** @param strict refuse the model if the device cannot run every node of it */
-  createSession(model: Uint8Array, { strict }: { strict: boolean }): Promise<OrtSession> {
+  createSession(model: Uint8Array, placing: Placing): Promise<OrtSession> {
     return this.#call(async () => ({
-      session: await this.#create(model, strict),
-      source: this.#unwinds ? undefined : { model, strict },
+      session: await this.#create(model, placing),
+      source: this.#unwinds ? undefined : { model, placing },
     }))
   }
 
@@ -109,6 +115,11 @@ export class OrtRuntime {
   /** Harmless once the runtime has ended: the sessions went with it. */
   async release({ session }: OrtSession): Promise<void> {
     if (this.#ended === undefined) await this.#call(() => session.release())
+  }
+
+  /** Ends it for good: what it computes cannot be trusted. */
+  giveUp(reason: string): void {
+    this.#end(reason)
   }
 
   async close(): Promise<void> {
@@ -139,9 +150,9 @@ export class OrtRuntime {
     })
   }
 
-  #create(model: Uint8Array, strict: boolean): Promise<Ort.InferenceSession> {
+  #create(model: Uint8Array, { strict, device = this.#device }: Placing): Promise<Ort.InferenceSession> {
     return this.ort.InferenceSession.create(model, {
-      executionProviders: [this.#device],
+      executionProviders: [device],
       logSeverityLevel: FATAL_ONLY,
       ...(strict && { extra: { session: { disable_cpu_ep_fallback: '1' } } }),
     })
@@ -153,7 +164,7 @@ export class OrtRuntime {
     if (!target.source) return
     try {
       await target.session.release()
-      target.session = await this.#create(target.source.model, target.source.strict)
+      target.session = await this.#create(target.source.model, target.source.placing)
     } catch (thrown) {
       this.#end(`a model could not be opened again after a failed run: ${reasonOf(thrown)}`)
     }

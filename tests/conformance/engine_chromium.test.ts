@@ -74,6 +74,23 @@ describe('Chromium', () => {
     expect(await inPage('difference')).toBeLessThanOrEqual(1e-5)
   })
 
+  it('never serves a convolution that WebGPU gets wrong without an error', async () => {
+    const { trusted, trustedError, guarded, guardedError } = await inPage<{
+      trusted: object
+      trustedError: number
+      guarded: object
+      guardedError: number
+    }>('wrongConvolution')
+    // By itself the runtime says that all is well: were it so one day, the guard would have nothing to do.
+    expect(trusted).toEqual({ placement: 'full' })
+    expect(trustedError).toBeGreaterThan(0.1)
+    expect(guarded).toEqual({
+      placement: 'refused',
+      warning: expect.stringMatching(/^it runs on WASM, because .+ does not compute it right: output "y" must be /),
+    })
+    expect(guardedError).toBeLessThan(1e-5)
+  })
+
   const recovered = { lost: 'unavailable', restarted: 'not_found', device: 'webgpu', values: [1, 2] }
 
   it('recovers from a lost device with a fresh Worker', async () => {

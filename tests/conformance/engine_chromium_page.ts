@@ -6,6 +6,8 @@ import { RpcError } from '../../shared/wire/errors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { type CaseResult, runSuites } from '../suite.ts'
 import { identityModel } from '../fixtures/models.ts'
+import { convolution } from './engine_models.ts'
+import { randomTensor, referenceConvolution } from './engine_reference.ts'
 import { engineSuite, networkOutputs } from './engine_suite.ts'
 
 const WORKER = '/assets/engine_worker.js'
@@ -36,6 +38,28 @@ export async function difference(): Promise<number> {
     return left.reduce((most, value, i) => Math.max(most, Math.abs(value - (right[i] ?? NaN))), 0)
   } finally {
     await Promise.all([webgpu.close(), wasm.close()])
+  }
+}
+
+/** What WebGPU makes of a convolution by itself, how far it is off, and what the engine makes of it. */
+export async function wrongConvolution() {
+  const weights = randomTensor([4, 6, 3, 3], 1)
+  const x = randomTensor([1, 6, 5, 5], 2)
+  const right = referenceConvolution(x, weights, 1)
+  const engine = await open({ wish: 'webgpu' })
+  const errorOf = async (key: string) => {
+    const { outputs } = await engine.run(key, { x })
+    return [...outputs.y?.data as Float32Array].reduce(
+      (most, y, i) => Math.max(most, Math.abs(y - (right[i] ?? NaN))),
+      0,
+    )
+  }
+  try {
+    const trusted = await engine.load('trusted', convolution(weights, 1), { trusted: true })
+    const guarded = await engine.load('guarded', convolution(weights, 1))
+    return { trusted, trustedError: await errorOf('trusted'), guarded, guardedError: await errorOf('guarded') }
+  } finally {
+    await engine.close()
   }
 }
 

@@ -41,3 +41,14 @@ export function network(weights: { w1: Tensor; b1: Tensor; w2: Tensor; b2: Tenso
 function initializers(weights: Weights) {
   return Object.entries(weights).map(([name, tensor]) => toTensorProto(name, tensor))
 }
+
+/** y = conv(x, w), x [N, C, 5, 5], w [M, C/group, 3, 3], padded by one: shapes that some kernels get wrong. */
+export function convolution(weights: Tensor, group: number): Bytes {
+  const [outputs = 0, each = 0] = weights.shape
+  return modelOf({
+    node: [node('Conv', ['x', 'w'], ['y'], { kernel_shape: [3, 3], pads: [1, 1, 1, 1], group })],
+    input: [tensorInfo('x', 'float32', ['N', each * group, 5, 5])],
+    output: [tensorInfo('y', 'float32', ['N', outputs, 5, 5])],
+    initializer: initializers({ w: weights }),
+  })
+}

@@ -43,3 +43,32 @@ function affine(x: Float32Array | Float64Array, w: Tensor<'float32'>, b: Tensor<
   }
   return result
 }
+
+/** The convolution of engine_models.ts in float64. */
+export function referenceConvolution(x: Tensor<'float32'>, w: Tensor<'float32'>, group: number): Float64Array {
+  const [rows = 0, channels = 0, height = 0, width = 0] = x.shape
+  const [outputs = 0, each = 0] = w.shape
+  const [pixels, kernels] = [x.data, w.data]
+  const result = new Float64Array(rows * outputs * height * width)
+  let at = 0
+  for (let n = 0; n < rows; n++) {
+    for (let m = 0; m < outputs; m++) {
+      const from = Math.floor(m / (outputs / group)) * each
+      for (let i = 0; i < height; i++) {
+        for (let j = 0; j < width; j++) {
+          let sum = 0
+          for (let c = 0; c < each; c++) {
+            for (let k = 0; k < 9; k++) {
+              const [row, column] = [i + Math.floor(k / 3) - 1, j + k % 3 - 1]
+              if (row < 0 || column < 0 || row >= height || column >= width) continue
+              const pixel = pixels[((n * channels + from + c) * height + row) * width + column] ?? NaN
+              sum += pixel * (kernels[(m * each + c) * 9 + k] ?? NaN)
+            }
+          }
+          result[at++] = sum
+        }
+      }
+    }
+  }
+  return result
+}

@@ -116,3 +116,55 @@ describe('opening an engine', () => {
     })
   })
 })
+
+describe('a device that begins to compute wrong', () => {
+  /** Node's WebAssembly passes for WebGPU, and answers zeros once `broken` says so. */
+  const forgetful = (ort: OrtModule, broken: () => boolean): OrtModule => {
+    const create = async (model: Uint8Array, options: { executionProviders?: unknown[] }) => {
+      const isDevice = options.executionProviders?.[0] === 'webgpu'
+      const session = await ort.InferenceSession.create(model, { executionProviders: ['wasm'] })
+      const run = session.run.bind(session)
+      session.run = async (feeds: Parameters<typeof run>[0]) => {
+        const results = await run(feeds)
+        if (isDevice && broken()) { for (const { data } of Object.values(results)) (data as Float32Array).fill(0) }
+        return results
+      }
+      return session
+    }
+    const lost = new Promise<never>(() => {})
+    const env = { ...ort.env, webgpu: { device: Promise.resolve({ lost }) } }
+    return { env: env as never, Tensor: ort.Tensor, InferenceSession: { create: create as never } }
+  }
+  const openForgetful = async (broken: () => boolean) => {
+    const { ort } = await loadOrtNode('webgpu', 'jspi')
+    const info = { ...WASM, device: 'webgpu', build: 'jspi' } as const
+    let nowMs = 0
+    const clock = { now: () => nowMs += 20_000, after: () => () => {} }
+    const engine = await createOrtEngine({ ort: forgetful(ort, broken), info, clock })
+    opened.push(engine)
+    return engine
+  }
+
+  it('is asked again what it answered rightly before, and is given up', async () => {
+    let broken = false
+    const engine = await openForgetful(() => broken)
+    expect(await engine.load('model', identityModel('float32', ['N']))).toEqual({ placement: 'full' })
+    await engine.run('model', { x })
+    broken = true
+    await expect(engine.run('model', { x })).rejects.toMatchObject({ code: 'unavailable' })
+    expect(await engine.lost).toMatch(/^test computes wrong: output "y" must be /)
+  })
+
+  it('is not suspected for zeros that are right', async () => {
+    const engine = await openForgetful(() => false)
+    await engine.load('model', identityModel('float32', ['N']))
+    const zeros = Tensor.from('float32', [2], [0, 0])
+    expect((await engine.run('model', { x: zeros })).outputs.y?.data).toEqual(zeros.data)
+  })
+
+  it('is refused a model that it gets wrong from the start', async () => {
+    const engine = await openForgetful(() => true)
+    expect(await engine.load('model', identityModel('float32', ['N']))).toMatchObject({ placement: 'refused' })
+    expect((await engine.run('model', { x })).outputs.y?.data).toEqual(x.data)
+  })
+})
