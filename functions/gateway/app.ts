@@ -25,6 +25,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.route('/rpc', rpc(answer))
 
   app.use('/v2/models/*', scope('call'))
+  app.use('/v2/repository/*', scope('call'))
   app.route('/v2', openInference(deps))
 
   app.put('/models/*', scope('admin'))

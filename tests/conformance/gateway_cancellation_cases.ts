@@ -56,6 +56,29 @@ export function cancellationCases(at: () => string): void {
     expect(worker.waiting).toEqual([])
   })
 
+  it('takes the time from the parameters too, in microseconds', async () => {
+    const { runs, answers } = await occupy([7, 8])
+    const late = await ask(at(), 'POST', INFER, { json: { ...body(9), parameters: { timeout: 50_000 } } })
+    expect([late.status, late.json.error]).toEqual([504, expect.stringMatching(/deadline of 50 ms/)])
+    for (const run of runs) run.release()
+    expect((await answers).map(({ status }) => status)).toEqual([200, 200])
+    expect(worker.waiting).toEqual([])
+  })
+
+  it('lets urgent calls go before others', async () => {
+    const { runs, answers } = await occupy([31, 32])
+    const marks = [call(33)]
+    await allQueued(1)
+    marks.push(ask(at(), 'POST', INFER, { json: { ...body(34), parameters: { priority: 1 } } }))
+    await allQueued(2)
+    for (const run of runs) run.release()
+    await answers
+    const next = [await worker.nextRun(), await worker.nextRun()]
+    expect(next.map(markOf)).toEqual([34, 33])
+    for (const run of next) run.release()
+    expect(await Promise.all(marks.map(markIn))).toEqual([33, 34])
+  })
+
   it('drops a running call whose time is over, in JSON as Connect does', async () => {
     const before = await dropped('running')
     const x = Tensor.from('float32', [2, 3], new Float32Array(6).fill(5))

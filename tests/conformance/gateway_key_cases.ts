@@ -28,6 +28,7 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'call', method: 'GET', path: '/v2/models/keyed/versions/1', status: 200 },
   { scope: 'call', method: 'POST', path: '/v2/models/keyed/infer', status: 400, options: { json: {} } },
   { scope: 'call', method: 'POST', path: '/v2/models/keyed/versions/1/infer', status: 400, options: { json: {} } },
+  { scope: 'call', method: 'POST', path: '/v2/repository/index', status: 200 },
   { scope: 'call', method: 'POST', path: '/rpc/shoal.Inference/infer', status: 400, options: { json: {} } },
   { scope: 'call', method: 'POST', path: '/rpc/demo.None/nothing', status: 404, options: { json: {} } },
   { scope: 'worker', method: 'POST', path: '/workers/enrol', status: 200 },

@@ -5,6 +5,7 @@ import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { createKey, type KeyRecord, type Scope, SCOPES } from '../../shared/stores/keys.ts'
 import { temporaryFolder } from '../fixtures/process.ts'
+import { binaryCases } from './gateway_binary_cases.ts'
 import { cancellationCases } from './gateway_cancellation_cases.ts'
 import { bearer } from './gateway_http.ts'
 import { keyCases } from './gateway_key_cases.ts'
@@ -33,6 +34,8 @@ export interface SuiteOptions {
   join?: JoinWorker
   /** True where the runtime drops a request whose body breaks off, so that nobody learns of it. */
   forgetsBrokenRequests?: boolean
+  /** True where packing answers is the platform's business: the gateway does not see what its callers wish. */
+  platformPacks?: boolean
 }
 
 /** Headers with a key of each scope. */
@@ -45,7 +48,7 @@ export type Keys = Readonly<Record<Scope, { authorization: string }>>
 export function gatewaySuite(
   name: string,
   start: StartGateway,
-  { join = joinHostWorker, forgetsBrokenRequests = false }: SuiteOptions = {},
+  { join = joinHostWorker, forgetsBrokenRequests = false, platformPacks = false }: SuiteOptions = {},
 ): void {
   describe(name, () => {
     describe('without keys', () => {
@@ -72,6 +75,7 @@ export function gatewaySuite(
         })
         describe('models', () => modelCases(at))
         describe('Open Inference Protocol', () => openInferenceCases(at))
+        describe('binary tensor data', () => binaryCases(at, { packs: !platformPacks }))
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
         describe('refusals', () => {

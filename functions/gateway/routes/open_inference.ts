@@ -1,7 +1,6 @@
 import { type Context, Hono } from 'hono'
-import { LIMITS } from '../../../shared/base/limits.ts'
 import { Deadline } from '../../../shared/rpc/deadline.ts'
-import { readBody, readTimeout } from '../../../shared/rpc/http.ts'
+import { readTimeout } from '../../../shared/rpc/http.ts'
 import { continueTrace } from '../../../shared/rpc/trace.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
 import { DTYPES } from '../../../shared/wire/dtype.ts'
@@ -9,18 +8,28 @@ import { RpcError } from '../../../shared/wire/errors.ts'
 import type { TensorSpec } from '../../../shared/wire/signature.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { findModel } from '../inference.ts'
-import { readInferRequest, writeInferResponse } from './open_inference_json.ts'
+import { inferResponse, readInferBody } from './open_inference_body.ts'
+import { readInferRequest, readRawRequest, writeInferResponse } from './open_inference_json.ts'
 import { toInferenceError } from './problem.ts'
 
-/** The Open Inference Protocol, version 2, over HTTP/JSON: https://github.com/kserve/open-inference-protocol */
+/** What is served beside the protocol's required part, by Triton's names. */
+const EXTENSIONS = ['binary_tensor_data', 'parameters', 'classification']
+
+/** The Open Inference Protocol, version 2, over HTTP: https://github.com/kserve/open-inference-protocol */
 export function openInference(deps: GatewayDeps): Hono {
   const app = new Hono()
 
-  app.get('/', (context) => context.json({ name: 'shoal', version: '0.1.0', extensions: [] }))
+  app.get('/', (context) => context.json({ name: 'shoal', version: '0.1.0', extensions: EXTENSIONS }))
   app.get('/health/live', (context) => context.json({ live: true }))
   app.get('/health/ready', async (context) => {
     const ready = (await deps.pools()).length > 0
     return context.json({ ready }, ready ? 200 : 503)
+  })
+
+  // Triton's list of models; what it does to them is done by PUT and DELETE /models here.
+  app.post('/repository/index', async (context) => {
+    const listed = await deps.catalog.list()
+    return context.json(listed.map(({ name, version }) => ({ name, version, state: 'READY', reason: '' })))
   })
 
   for (const path of ['/models/:model', '/models/:model/versions/:version']) {
@@ -34,6 +43,7 @@ export function openInference(deps: GatewayDeps): Hono {
         platform: 'onnx_onnxv1',
         inputs: manifest.signature.inputs.map(describe),
         outputs: manifest.signature.outputs.map(describe),
+        ...(manifest.labels && { labels: manifest.labels }),
       })
     })
     app.get(`${path}/ready`, async (context) => {
@@ -59,20 +69,24 @@ async function infer(deps: GatewayDeps, context: Context): Promise<Response> {
   const startedAtMs = deps.clock.now()
   let code = 'ok'
   try {
-    const body = readInferRequest(decodeJson(await readBody(raw, LIMITS.maxJsonBytes)))
-    using deadline = new Deadline(deps.clock, readTimeout(raw.headers.get('connect-timeout-ms')), raw.signal)
+    const read = await readInferBody(raw)
+    const body = read.json
+      ? readInferRequest(decodeJson(read.json), read.raw)
+      : readRawRequest(await findModel(deps.catalog, model, version), read.raw)
+    const timeoutMs = Math.min(readTimeout(raw.headers.get('connect-timeout-ms')), body.timeoutMs ?? Infinity)
+    using deadline = new Deadline(deps.clock, timeoutMs, raw.signal)
     const result = await deps.infer({
       model,
       version,
       inputs: body.inputs,
       outputs: body.outputs,
+      priority: body.priority,
       timeoutMs: deadline.remainingMs,
       signal: deadline.signal,
       traceparent: continueTrace(raw.headers.get('traceparent')),
     })
-    return new Response(JSON.stringify(writeInferResponse(result, body.id)), {
-      headers: { ...result.metadata, 'content-type': 'application/json' },
-    })
+    const { message, parts } = writeInferResponse(result, body)
+    return inferResponse(message, parts, result.metadata, raw.headers.get('accept-encoding'))
   } catch (thrown) {
     code = RpcError.from(thrown).code
     throw thrown
