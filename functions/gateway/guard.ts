@@ -20,7 +20,7 @@ export function guardAll(guard: Guard): MiddlewareHandler {
 
 /**
  * The same decisions for a request whose path is known to be plain, without Hono.
- * @returns a promise only where a key must be looked up
+ * @returns a promise only where a key must be looked up: of the key's id, which is who calls
  * @throws RpcError as the middlewares do, at once or by the promise
  */
 export function admit(guard: Guard, scope: Scope, header: ReadHeader): Promise<string> | undefined {
@@ -46,10 +46,17 @@ function requireLocalCaller(header: ReadHeader): void {
   refuseForeignPages(header)
 }
 
+/** Where a request's caller is kept: the id of its key, where keys are asked for. */
+export interface CallerVariables {
+  Variables: { caller?: string }
+}
+
 /** Admits callers whose key has the scope. */
-export function requireScope(guard: Guard, scope: Scope): MiddlewareHandler {
+export function requireScope(guard: Guard, scope: Scope): MiddlewareHandler<CallerVariables> {
   return async (context, next) => {
-    if (guard.mode === 'keys') await guard.ring.admit(context.req.header('authorization') ?? null, scope)
+    if (guard.mode === 'keys') {
+      context.set('caller', await guard.ring.admit(context.req.header('authorization') ?? null, scope))
+    }
     await next()
   }
 }

@@ -18,6 +18,8 @@ export interface InferCall {
   /** Names of the outputs wanted; all where left out. */
   outputs?: readonly string[]
   priority?: 'high' | 'normal'
+  /** The id of the caller's key, where keys are asked for: workers are shared fairly between callers. */
+  caller?: string
   timeoutMs: number
   signal: AbortSignal
   traceparent: string
@@ -52,7 +54,8 @@ async function runInPool(
   call: InferCall,
 ): Promise<{ outputs: Record<string, Tensor>; metadata: Metadata }> {
   const { sha256, signature: { batchable } } = manifest
-  const value: PoolRun = { model: { sha256, batchable }, inputs: call.inputs, priority: call.priority }
+  const { inputs, priority, caller } = call
+  const value: PoolRun = { model: { sha256, batchable }, inputs, priority, caller }
   const response = await route({
     service: Pool.name,
     method: 'run',
@@ -81,13 +84,16 @@ async function runInPool(
 type PoolRun = StandardSchemaV1.InferInput<typeof Pool.methods.run.input>
 type PoolAnswer = StandardSchemaV1.InferOutput<typeof Pool.methods.run.output>
 
+/** Metadata by which the gateway tells itself whose call it is. */
+export const CALLER = 'shoal-caller'
+
 /** `shoal.Inference` over the function above: what the RPC face calls. */
 export function inferenceService(infer: Infer): Send {
   return createServer([
     implement(Inference, {
       infer: async (input, context) => {
-        const { signal, timeoutMs, traceparent } = context
-        const { manifest, outputs, metadata } = await infer({ ...input, signal, timeoutMs, traceparent })
+        const { signal, timeoutMs, traceparent, metadata: { [CALLER]: caller } } = context
+        const { manifest, outputs, metadata } = await infer({ ...input, caller, signal, timeoutMs, traceparent })
         for (const [name, value] of Object.entries(metadata)) context.setMetadata(name, value)
         return { model: manifest.name, version: manifest.version, outputs }
       },

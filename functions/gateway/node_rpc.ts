@@ -18,8 +18,7 @@ export function nodeRpc(guard: Guard, answer: RpcAnswer) {
     let result: HttpAnswer
     try {
       const admitted = admit(guard, 'call', (name) => request.headers.get(name) ?? undefined)
-      if (admitted) await admitted
-      result = await answer(request, service, method)
+      result = await answer(request, service, method, admitted && await admitted)
     } catch (thrown) {
       result = answerOfError(thrown)
     }

@@ -5,17 +5,26 @@ import { answerHttp, type HttpRequest } from '../../shared/rpc/http_server.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
-import { inferenceService } from './inference.ts'
+import { CALLER, inferenceService } from './inference.ts'
 
-/** Answers `POST /rpc/{service}/{method}` for a caller who was let in. Never rejects. */
-export type RpcAnswer = (request: HttpRequest, service: string, method: string) => Promise<HttpAnswer>
+/**
+ * Answers `POST /rpc/{service}/{method}` for a caller who was let in. Never rejects.
+ * @param caller the id of its key, where keys are asked for
+ */
+export type RpcAnswer = (
+  request: HttpRequest,
+  service: string,
+  method: string,
+  caller: string | undefined,
+) => Promise<HttpAnswer>
 
 /** What the gateway does with a call: inference it serves itself, all else goes to an instance that serves it. */
 export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
   const inference = inferenceService(deps.infer)
-  return (request, service, method) => {
+  return (request, service, method, caller) => {
     const startedAtMs = deps.clock.now()
-    const send = service === Inference.name ? inference : isInternal(service) ? refuseInternal : deps.route
+    const infer = caller === undefined ? inference : as(caller, inference)
+    const send = service === Inference.name ? infer : isInternal(service) ? refuseInternal : deps.route
     return answerHttp(send, request, service, method, {
       clock: deps.clock,
       onAnswer(code, failure) {
@@ -27,6 +36,11 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
       },
     })
   }
+}
+
+/** Says whose call it is. HTTP's own headers cannot: of those only x- become metadata. */
+function as(caller: string, send: Send): Send {
+  return (request) => send({ ...request, metadata: { ...request.metadata, [CALLER]: caller } })
 }
 
 const refuseInternal: Send = ({ service }) =>

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import { name, sha256, tensors } from './fields.ts'
 
@@ -31,7 +32,13 @@ export const Pool = defineService({
   version: '1.0.0',
   methods: {
     run: unary({
-      input: z.object({ model: modelRef, inputs: tensors, priority: z.enum(['high', 'normal']).optional() }),
+      input: z.object({
+        model: modelRef,
+        inputs: tensors,
+        priority: z.enum(['high', 'normal']).optional(),
+        /** Whose call it is, as the gateway knows its callers: workers are shared fairly between them. */
+        caller: z.string().max(LIMITS.maxNameLength).optional(),
+      }),
       output: z.object({ outputs: tensors }),
       idempotent: true,
     }),

@@ -1,10 +1,10 @@
 import { LIMITS } from '../base/limits.ts'
-import type { PoolCall, Priority } from './pool_call.ts'
+import { before, type PoolCall, type Priority } from './pool_call.ts'
 
 /** Bytes of calls joined into one run: padding to the next power of two may double them, and then they fill a frame's body. */
 const MAX_JOINED_BYTES = LIMITS.maxMessageBytes / 2
 
-/** Calls that wait for one model: first come first served within each of two priorities. */
+/** Calls that wait for one model: by turns within each of two priorities. */
 export class CallQueue {
   readonly #lanes: Record<Priority, Lane> = { high: new Lane(), normal: new Lane() }
 
@@ -19,18 +19,8 @@ export class CallQueue {
 
   push(call: PoolCall): void {
     const lane = this.#lanes[call.priority]
-    lane.calls.push(call)
+    lane.calls.splice(lane.placeOf(call), 0, call)
     lane.count(call, 1)
-  }
-
-  /** Puts calls back where they stood, which is at the front or near it: they have waited longest. */
-  putBack(calls: readonly PoolCall[]): void {
-    for (const call of calls) {
-      const lane = this.#lanes[call.priority]
-      const later = lane.calls.findIndex(({ sequence }) => sequence > call.sequence)
-      lane.calls.splice(later < 0 ? lane.calls.length : later, 0, call)
-      lane.count(call, 1)
-    }
   }
 
   /** Removes one call wherever it stands. Answers whether it was there. */
@@ -47,12 +37,28 @@ export class CallQueue {
     return this.#lanes.high.calls[0] ?? this.#lanes.normal.calls[0]
   }
 
-  /** Runs that start before a new call of this priority: an estimate, as if all calls that may be joined were alike. */
-  runsAhead(priority: Priority): number {
+  /**
+   * Runs that start before a new call of this priority and turn: an estimate, as if all calls that may be joined were alike.
+   */
+  runsAhead(priority: Priority, turn: number): number {
     const { high, normal } = this.#lanes
-    const both = priority === 'normal'
-    if (!this.peek()?.model.batchable) return high.calls.length + (both ? normal.calls.length : 0)
-    return Math.ceil((high.rows + (both ? normal.rows : 0)) / LIMITS.maxBatch)
+    const ahead = priority === 'high' ? high.before(turn) : normal.before(turn)
+    if (priority === 'normal') {
+      ahead.calls += high.calls.length
+      ahead.rows += high.rows
+    }
+    return this.peek()?.model.batchable ? Math.ceil(ahead.rows / LIMITS.maxBatch) : ahead.calls
+  }
+
+  /** Of the caller with the most calls here, the one that goes last; undefined if `caller` would have as many with one more. */
+  lastOfCrowd(caller: string): PoolCall | undefined {
+    const last = new Map<string, { calls: number; call: PoolCall }>()
+    for (const lane of [this.#lanes.high, this.#lanes.normal]) {
+      for (const call of lane.calls) last.set(call.caller, { calls: (last.get(call.caller)?.calls ?? 0) + 1, call })
+    }
+    let most: { calls: number; call?: PoolCall } = { calls: (last.get(caller)?.calls ?? 0) + 1 }
+    for (const one of last.values()) if (one.calls > most.calls) most = one
+    return most.call
   }
 
   /**
@@ -99,6 +105,29 @@ class Lane {
   count(call: PoolCall, sign: 1 | -1): void {
     this.rows += sign * call.rows
     this.bytes += sign * call.bytes
+  }
+
+  /** Where a call stands or would stand: at the end, as a rule. */
+  placeOf(call: PoolCall): number {
+    let [from, to] = [0, this.calls.length]
+    const last = this.calls[to - 1]
+    if (!last || before(last, call)) return to
+    while (from < to) {
+      const middle = (from + to) >> 1
+      const other = this.calls[middle]
+      if (other && before(other, call)) from = middle + 1
+      else to = middle
+    }
+    return from
+  }
+
+  /** How many calls, and about how many rows, have this turn or an earlier one. */
+  before(turn: number): { calls: number; rows: number } {
+    const all = this.calls.length
+    const last = this.calls[all - 1]
+    if (!last || last.turn <= turn) return { calls: all, rows: this.rows }
+    const calls = this.calls.findIndex((call) => call.turn > turn)
+    return { calls, rows: this.rows * calls / all }
   }
 
   /** Goes through the calls from the front, once, and closes the gaps. */

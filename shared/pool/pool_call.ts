@@ -12,6 +12,8 @@ export interface PoolRequest {
   model: ModelRef
   inputs: Record<string, Tensor>
   priority: Priority
+  /** Who calls: the workers are shared fairly between callers. Those who are not told apart are one. */
+  caller?: string
   signal: AbortSignal
   /** Time left: a call that would spend most of it in the queue is refused at once. */
   timeoutMs?: number
@@ -29,9 +31,14 @@ export class PoolCall {
   readonly model: ModelRef
   readonly inputs: Record<string, Tensor>
   readonly priority: Priority
+  readonly caller: string
   readonly signal: AbortSignal
   /** Order of submission. */
   readonly sequence: number
+  /** Order among those that wait, fair between callers. */
+  turn = 0
+  /** Counted among its caller's waiting calls. */
+  shares = false
   readonly submittedAtMs: number
   /** Samples along axis 0, if calls of its kind may be joined. */
   readonly rows: number
@@ -60,6 +67,7 @@ export class PoolCall {
     this.model = request.model
     this.inputs = request.inputs
     this.priority = request.priority
+    this.caller = request.caller ?? ''
     this.signal = request.signal
     this.sequence = at.sequence
     this.submittedAtMs = at.nowMs
@@ -105,8 +113,8 @@ export class PoolCall {
   }
 }
 
-/** High before normal, then first come first served. */
+/** High before normal, then by turns between callers, then first come first served. */
 export function before(left: PoolCall, right: PoolCall): boolean {
   if (left.priority !== right.priority) return left.priority === 'high'
-  return left.sequence < right.sequence
+  return left.turn < right.turn || (left.turn === right.turn && left.sequence < right.sequence)
 }

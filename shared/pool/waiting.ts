@@ -5,6 +5,7 @@ import { jitter, type Random } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
 import { CallQueue } from './call_queue.ts'
 import { DrainMeter } from './drain_meter.ts'
+import { FairShare } from './fair_share.ts'
 import { before, type PoolCall } from './pool_call.ts'
 
 /** The part of a call's time that it may spend waiting: the rest is for the run, and for what the estimate is off. */
@@ -24,6 +25,7 @@ export class Waiting {
   readonly #deps: WaitingDeps
   readonly #queues = new Map<string, CallQueue>()
   readonly #drain: DrainMeter
+  readonly #shares = new FairShare()
   #bytes = 0
 
   constructor(deps: WaitingDeps) {
@@ -43,13 +45,17 @@ export class Waiting {
   }
 
   /**
-   * Queues a call, unless it would exceed a bound or wait for most of its time. Where nothing waits, it always can.
+   * Queues a call, unless it would exceed a bound or wait for most of its time. Where nothing waits, it always can. Where
+   * there is no room because of another caller who has more waiting, the last call of that one has to go instead.
    * @param idle workers that have nothing to do: calls that came together go onto them together
    * @returns why not: `resource_exhausted`, with the time that the backlog takes to drain
    */
   push(call: PoolCall, timeoutMs: number, idle: number): RpcError | undefined {
-    const refused = this.#queues.size > 0 ? this.#refuse(call, timeoutMs, idle) : undefined
-    if (refused) return refused
+    if (this.#queues.size > 0) {
+      const refused = this.#refuse(call, timeoutMs, idle)
+      if (refused) return refused
+      this.#shares.enter(call)
+    } else this.#shares.enterAlone(call)
     this.#queueOf(call).push(call)
     this.#bytes += call.bytes
     return undefined
@@ -59,11 +65,13 @@ export class Waiting {
   putBack(calls: readonly PoolCall[]): void {
     const [first] = calls
     if (!first) return
+    const queue = this.#queueOf(first)
     for (const call of calls) {
       call.run = undefined
       this.#bytes += call.bytes
+      this.#shares.enterAgain(call)
+      queue.push(call)
     }
-    this.#queueOf(first).putBack(calls)
   }
 
   /** Takes out a call whose caller has gone. */
@@ -85,7 +93,7 @@ export class Waiting {
   /** Takes the next call of a model, with those that share its run. */
   take(sha256: string): PoolCall[] {
     const calls = this.#queues.get(sha256)?.take() ?? []
-    this.#left(calls)
+    this.#left(calls, true)
     this.#drain.started()
     return calls
   }
@@ -93,6 +101,7 @@ export class Waiting {
   takeAll(): PoolCall[] {
     const calls = [...this.#queues.values()].flatMap((queue) => queue.takeAll())
     this.#queues.clear()
+    this.#shares.reset()
     this.#bytes = 0
     this.settle()
     return calls
@@ -110,24 +119,39 @@ export class Waiting {
   }
 
   /** Notes that calls of one model have left their queue. */
-  #left(calls: readonly PoolCall[]): void {
-    for (const call of calls) this.#bytes -= call.bytes
+  #left(calls: readonly PoolCall[], served = false): void {
+    for (const call of calls) {
+      this.#bytes -= call.bytes
+      this.#shares.leave(call, served)
+    }
     const sha256 = calls[0]?.model.sha256
     if (sha256 !== undefined && this.#queues.get(sha256)?.length === 0) this.#queues.delete(sha256)
+    if (this.#queues.size === 0) this.#shares.reset()
   }
 
   #refuse(call: PoolCall, timeoutMs: number, idle: number): RpcError | undefined {
-    const { length = 0, bytes = 0 } = this.#queues.get(call.model.sha256) ?? {}
+    const queue = this.#queues.get(call.model.sha256)
     const waitMs = this.#waitMs(call, idle)
-    if (length >= LIMITS.maxQueuedCalls) {
-      return this.#overflow('count', `${length} calls wait for this model already`, waitMs)
-    }
-    if (bytes + call.bytes > LIMITS.maxQueuedBytes || this.#bytes + call.bytes > LIMITS.maxPoolBytes) {
-      const waiting = `calls of ${bytes} bytes wait for this model and of ${this.#bytes} bytes for all`
-      return this.#overflow('bytes', waiting, waitMs)
+    for (;;) {
+      const overflow = this.#overflowOf(call, queue)
+      if (!overflow) break
+      const [reason, why] = overflow
+      const last = this.#shares.sharedBy(call.caller) ? queue?.lastOfCrowd(call.caller) : undefined
+      if (!queue || !last) return this.#overflow(reason, why, waitMs)
+      queue.remove(last)
+      this.#left([last])
+      last.reject(this.#overflow(reason, why, waitMs))
     }
     if (waitMs === undefined || waitMs <= timeoutMs * MAX_WAIT_SHARE) return undefined
     return this.#overflow('deadline', `it would wait about ${Math.round(waitMs)} of its ${timeoutMs} ms`, waitMs)
+  }
+
+  /** The bound that a call would exceed, and in words what is there already. */
+  #overflowOf(call: PoolCall, queue: CallQueue | undefined): [Overflow, string] | undefined {
+    const { length = 0, bytes = 0 } = queue ?? {}
+    if (length >= LIMITS.maxQueuedCalls) return ['count', `${length} calls wait for this model already`]
+    if (bytes + call.bytes <= LIMITS.maxQueuedBytes && this.#bytes + call.bytes <= LIMITS.maxPoolBytes) return undefined
+    return ['bytes', `calls of ${bytes} bytes wait for this model and of ${this.#bytes} bytes for all`]
   }
 
   #overflow(reason: Overflow, why: string, waitMs: number = DEFAULTS.retryAfterMs): RpcError {
@@ -140,7 +164,8 @@ export class Waiting {
   /** How long a new call would wait: workers take the oldest call of any model, so all queues count. */
   #waitMs(call: PoolCall, idle: number): number | undefined {
     let runs = 0
-    for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority)
+    const turn = this.#shares.turnOf(call.caller)
+    for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority, turn)
     return this.#drain.estimateMs(Math.max(0, runs - idle))
   }
 }

@@ -42,12 +42,11 @@ export class Hub {
     this.#pool = new Pool(deps)
     this.send = createServer([
       implement(PoolContract, {
-        run: async ({ model, inputs, priority }, context) => {
-          const { signal, timeoutMs } = context
-          const result = await this.#pool.run({ model, inputs, priority: priority ?? 'normal', signal, timeoutMs })
-          context.setMetadata('shoal-worker', result.worker.id)
-          context.setMetadata('shoal-device', result.worker.device)
-          context.setMetadata('server-timing', serverTiming(result.timings))
+        run: async ({ model, inputs, priority = 'normal', caller }, { signal, timeoutMs, setMetadata }) => {
+          const result = await this.#pool.run({ model, inputs, priority, caller, signal, timeoutMs })
+          setMetadata('shoal-worker', result.worker.id)
+          setMetadata('shoal-device', result.worker.device)
+          setMetadata('server-timing', serverTiming(result.timings))
           return { outputs: result.outputs }
         },
         workers: () => ({ relay: this.name, workers: this.workers() }),

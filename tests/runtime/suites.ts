@@ -3,6 +3,7 @@ import { poolBatchSuite } from '../unit/pool/batch_suite.ts'
 import { poolDispatchSuite } from '../unit/pool/dispatch_suite.ts'
 import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
+import { poolFairnessSuite } from '../unit/pool/fairness_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { healthSuite } from '../unit/registry/health_suite.ts'
@@ -57,6 +58,7 @@ export const suites: readonly Suite[] = [
   poolDispatchSuite,
   poolBatchSuite,
   poolLossSuite,
+  poolFairnessSuite,
   poolOverflowSuite,
   loadSuite,
   pickerSuite,

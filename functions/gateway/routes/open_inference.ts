@@ -6,6 +6,7 @@ import { decodeJson } from '../../../shared/wire/codec.ts'
 import { DTYPES } from '../../../shared/wire/dtype.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { TensorSpec } from '../../../shared/wire/signature.ts'
+import type { CallerVariables } from '../guard.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { findModel } from '../inference.ts'
 import { inferResponse, readInferBody } from './open_inference_body.ts'
@@ -81,6 +82,7 @@ async function infer(deps: GatewayDeps, context: Context): Promise<Response> {
       inputs: body.inputs,
       outputs: body.outputs,
       priority: body.priority,
+      caller: (context as Context<CallerVariables>).get('caller'),
       timeoutMs: deadline.remainingMs,
       signal: deadline.signal,
       traceparent: continueTrace(raw.headers.get('traceparent')),

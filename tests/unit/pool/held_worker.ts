@@ -101,6 +101,7 @@ export class Submitted {
       model: { sha256: sha(options.model ?? 1), batchable: options.batchable ?? true },
       inputs: options.inputs ?? rowsOf(value, options.rows),
       priority: options.priority ?? 'normal',
+      caller: options.caller,
       signal: this.#controller.signal,
       timeoutMs: options.timeoutMs,
     }).then((result) => this.result = result, (error) => this.error = error)
@@ -121,6 +122,7 @@ export interface SubmitOptions {
   inputs?: Inputs
   rows?: number
   priority?: Priority
+  caller?: string
   timeoutMs?: number
 }
 
