@@ -12,17 +12,15 @@ export const tensor = z.custom<Tensor>((value) => value instanceof Tensor, 'expe
  */
 export const tensors = z.custom<Record<string, Tensor>>((value) => typeof value === 'object' && value !== null, {
   error: 'expected tensors by name',
-}).superRefine((map, context) => {
+}).check(({ value: map, issues }) => {
+  const issue = (message: string, path: string[]) => issues.push({ code: 'custom', message, path, input: map })
   let count = 0
   for (const key in map) {
-    if (!(map[key] instanceof Tensor)) context.addIssue({ code: 'custom', message: 'expected a tensor', path: [key] })
+    if (!(map[key] instanceof Tensor)) issue('expected a tensor', [key])
     if (key.length > LIMITS.maxNameLength) {
-      const message = `expected a name of at most ${LIMITS.maxNameLength} characters`
-      context.addIssue({ code: 'custom', message, path: [key.slice(0, LIMITS.maxNameLength)] })
+      issue(`expected a name of at most ${LIMITS.maxNameLength} characters`, [key.slice(0, LIMITS.maxNameLength)])
     }
     count++
   }
-  if (count > LIMITS.maxTensors) {
-    context.addIssue({ code: 'custom', message: `expected at most ${LIMITS.maxTensors} tensors` })
-  }
+  if (count > LIMITS.maxTensors) issue(`expected at most ${LIMITS.maxTensors} tensors`, [])
 })

@@ -176,6 +176,7 @@ export class Pool {
       live: calls.length,
       over: false,
       spared: false,
+      behind: undefined,
     }
     const [first] = calls
     if (!first) return

@@ -1,4 +1,5 @@
 import { LIMITS } from '../base/limits.ts'
+import { type Link, LinkedList } from '../base/linked_list.ts'
 import type { ModelRef } from '../contracts/pool.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import type { PoolCall } from './pool_call.ts'
@@ -36,6 +37,8 @@ export interface Run {
   over: boolean
   /** True if its worker vanished before it can have begun: it is not what took the worker down. */
   spared: boolean
+  /** Its place among the runs that wait behind another. */
+  behind: Link<Run> | undefined
 }
 
 /** A worker's place in the pool: what it holds, and whether it may be given more. */
@@ -53,6 +56,8 @@ export class Seat {
   lastAnswered = -1
   /** False after a run was taken back from it, until it answers one: it is slow, and would only hold up the next. */
   prefetches = true
+  /** Where it stands among the seats that may be given a run; undefined if it may not. */
+  place: { list: LinkedList<Seat>; link: Link<Seat> } | undefined
   readonly #onIdle: (() => void)[] = []
   #cancelRest: (() => void) | undefined
 
@@ -109,12 +114,12 @@ export class Seat {
 export class SeatBook {
   readonly #seats = new Map<string, Seat>()
   /** Nothing in flight; the longest idle first. Those with a real GPU apart. */
-  readonly #idleGpus = new Set<Seat>()
-  readonly #idle = new Set<Seat>()
+  readonly #idleGpus = new LinkedList<Seat>()
+  readonly #idle = new LinkedList<Seat>()
   /** One run computing, room for the next; the longest computing first. */
-  readonly #computing = new Set<Seat>()
+  readonly #computing = new LinkedList<Seat>()
   /** Runs that wait behind another, in the order they were sent. */
-  readonly #behind = new Set<Run>()
+  readonly #behind = new LinkedList<Run>()
   /** Seats that are not draining. */
   usable = 0
 
@@ -147,7 +152,7 @@ export class SeatBook {
     this.#place(seat)
     for (const run of seat.runs.slice(1)) {
       run.spared = true
-      this.#behind.delete(run)
+      this.#forward(run)
     }
     return seat
   }
@@ -172,7 +177,7 @@ export class SeatBook {
 
   take(seat: Seat, run: Run): void {
     seat.take(run)
-    if (seat.runs.length > 1) this.#behind.add(run)
+    if (seat.runs.length > 1) run.behind = this.#behind.add(run)
     this.#place(seat)
   }
 
@@ -180,9 +185,9 @@ export class SeatBook {
     run.over = true
     const { seat } = run
     seat.release(run)
-    this.#behind.delete(run)
+    this.#forward(run)
     const [first] = seat.runs
-    if (first) this.#behind.delete(first)
+    if (first) this.#forward(first)
     this.#place(seat)
   }
 
@@ -205,19 +210,27 @@ export class SeatBook {
     return undefined
   }
 
+  /** Nothing is before the run on its worker any more. */
+  #forward(run: Run): void {
+    if (run.behind) this.#behind.remove(run.behind)
+    run.behind = undefined
+  }
+
   #place(seat: Seat): void {
-    const isOpen = !seat.draining && !seat.resting && this.#seats.get(seat.worker.id) === seat
-    keep(seat.worker.accelerated ? this.#idleGpus : this.#idle, seat, isOpen && seat.runs.length === 0)
-    keep(this.#computing, seat, isOpen && seat.runs.length === 1 && seat.prefetches)
+    const list = this.#listOf(seat)
+    if (seat.place?.list === list) return
+    seat.place?.list.remove(seat.place.link)
+    seat.place = list && { list, link: list.add(seat) }
+  }
+
+  #listOf(seat: Seat): LinkedList<Seat> | undefined {
+    if (seat.draining || seat.resting || this.#seats.get(seat.worker.id) !== seat) return undefined
+    if (seat.runs.length === 0) return seat.worker.accelerated ? this.#idleGpus : this.#idle
+    return seat.runs.length === 1 && seat.prefetches ? this.#computing : undefined
   }
 }
 
-function keep<T>(set: Set<T>, item: T, wanted: boolean): void {
-  if (wanted) set.add(item)
-  else set.delete(item)
-}
-
-function firstWith(model: string | undefined, seats: ReadonlySet<Seat>): Seat | undefined {
+function firstWith(model: string | undefined, seats: LinkedList<Seat>): Seat | undefined {
   let first: Seat | undefined
   for (const seat of seats) {
     if (model === undefined || seat.models.has(model)) return seat

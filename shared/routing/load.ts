@@ -1,9 +1,10 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { LinkedList } from '../base/linked_list.ts'
 
 interface Load {
   /** When each outstanding call began, the oldest first. */
-  outstanding: Set<{ startedAtMs: number }>
+  outstanding: LinkedList<number>
   /** Peak-sensitive moving average of latency, ms; undefined before the first end. */
   ewmaMs: number | undefined
   updatedAtMs: number
@@ -45,8 +46,8 @@ export class LoadBook {
     const { size } = load.outstanding
     const calls = 1 + size / capacity
     const nowMs = this.#clock.now()
-    const [oldest] = load.outstanding
-    const waitedMs = oldest ? nowMs - oldest.startedAtMs : 0
+    const { first: oldestMs = nowMs } = load.outstanding
+    const waitedMs = nowMs - oldestMs
     if (load.ewmaMs === undefined) return size === 0 ? 0 : UNKNOWN_MS + waitedMs + calls
     const decayedMs = load.ewmaMs * Math.exp(-(nowMs - load.updatedAtMs) * capacity / this.#decayMs)
     return Math.max(decayedMs, waitedMs) * calls + size / capacity
@@ -59,14 +60,14 @@ export class LoadBook {
   begin(id: string): (failed: boolean) => void {
     let load = this.#loads.get(id)
     if (!load) {
-      load = { outstanding: new Set(), ewmaMs: undefined, updatedAtMs: this.#clock.now() }
+      load = { outstanding: new LinkedList(), ewmaMs: undefined, updatedAtMs: this.#clock.now() }
       this.#loads.set(id, load)
     }
-    const call = { startedAtMs: this.#clock.now() }
-    load.outstanding.add(call)
+    const startedAtMs = this.#clock.now()
+    const call = load.outstanding.add(startedAtMs)
     return (failed) => {
-      if (!load.outstanding.delete(call)) return
-      const tookMs = this.#clock.now() - call.startedAtMs
+      if (!load.outstanding.remove(call)) return
+      const tookMs = this.#clock.now() - startedAtMs
       this.#observe(load, failed ? Math.max(tookMs, FAILURE_MS) : tookMs)
     }
   }
