@@ -1,130 +1,124 @@
 import { homedir, hostname } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
-import { jsonLog, type Log, silentLog } from '../../shared/base/log.ts'
-import { type DeviceWish, isDeviceWish } from '../../shared/engine/detect.ts'
-import { invalid, RpcError } from '../../shared/wire/errors.ts'
-import { findChromium } from '../worker/find_chromium.ts'
-import { startHostWorker } from '../worker/host_worker.ts'
-import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, type GatewayAccess, gatewayAccess, parse } from './command.ts'
+import { jsonLog, silentLog } from '../../shared/base/log.ts'
+import { invalid } from '../../shared/wire/errors.ts'
+import { type HostDevice, isHostDevice, openHostEngine, type Refusal } from '../worker/host_engine.ts'
+import { type HttpHost, startHttpHost } from '../worker/http_host.ts'
+import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse, wholeNumber } from './command.ts'
 import { onStopSignal } from './stop_signal.ts'
+import { joinChromium, joinInProcess, type Member, type MemberOptions } from './worker_members.ts'
 
 const HELP = `Lends this machine to a gateway until it is stopped (Ctrl-C finishes what is in flight and leaves).
 
-Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|wasm]
+Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm[,…]] [--workers N] [--http]
 
-  --device auto    headless Chromium with WebGPU where it finds a real GPU, else WebAssembly in Node (default)
-  --device webgpu  headless Chromium with WebGPU, a software adapter included
+  --device auto    the first that works (default): WebGPU on a real GPU in headless Chromium, the same in Node with the
+                   package webgpu, native code with onnxruntime-node, WebAssembly in Node; says what it takes and why
+  --device webgpu  WebGPU, a software adapter included
+  --device cpu     native code on the CPU (needs onnxruntime-node)
   --device wasm    WebAssembly in Node
-  --name NAME      how the worker is listed (default: this machine's name)
+                   several, as in webgpu,wasm, give a worker each
+  --workers N      workers of each device, an engine thread each (default 1)
+  --name NAME      how the worker is listed (default: this machine's name); several are numbered
+  --http           serves calls at an address of its own instead of joining a relay; a key needs the scopes worker and
+                   service, and Chromium is left out, since its engine is not in this process
+  --host ADDRESS   listens there (default 127.0.0.1)
+  --port N         0 takes a free one (default)
+  --url URL        how gateways reach this host (default: where it listens)
   --verbose        logs as JSON lines on stderr
   --token KEY      a key with scope "worker", the same as --key
 ${GATEWAY_HELP}
+
+webgpu and onnxruntime-node are optional packages: they are looked for in the current folder, beside Shoal, or in the
+folder $SHOAL_PACKAGES.
 `
 
-interface Options {
-  access: GatewayAccess
-  name: string
-  log: Log
-}
+const OPTIONS = {
+  ...GATEWAY_OPTIONS,
+  token: { type: 'string' },
+  device: { type: 'string', default: 'auto' },
+  workers: { type: 'string', default: '1' },
+  name: { type: 'string', default: hostname() },
+  http: { type: 'boolean', default: false },
+  host: { type: 'string', default: '127.0.0.1' },
+  port: { type: 'string', default: '0' },
+  url: { type: 'string' },
+  verbose: { type: 'boolean', default: false },
+} as const
 
 export const worker: Command = {
   summary: 'lends this machine to a gateway',
   help: HELP,
   async run(args) {
-    const { values } = parse(args, {
-      ...GATEWAY_OPTIONS,
-      token: { type: 'string' },
-      device: { type: 'string', default: 'auto' },
-      name: { type: 'string', default: hostname() },
-      verbose: { type: 'boolean', default: false },
-    }, 0)
-    if (!isDeviceWish(values.device)) {
-      throw invalid(`Cannot start the worker: --device must be auto, webgpu or wasm, got "${values.device}"`)
+    const { values } = parse(args, OPTIONS, 0)
+    const devices = values.device.split(',').map(readDevice)
+    const count = wholeNumber('workers', values.workers, 1, 64)
+    const port = wholeNumber('port', values.port, 0, 65535)
+    const access = gatewayAccess({ gateway: values.gateway, key: values.token ?? values.key }, process.env)
+    const log = values.verbose ? jsonLog('info') : silentLog
+    const { name } = values
+    let host: HttpHost | undefined
+    if (values.http) {
+      const { host: address, url } = values
+      const onRegistered = once(() => say(`worker ${name}: registered ${host?.url} at ${access.url}`))
+      host = await startHttpHost({
+        host: address,
+        port,
+        url,
+        gateway: access.url,
+        headers: access.headers,
+        zone: process.env.SHOAL_ZONE,
+        log,
+        onRegistered,
+      })
     }
-    const options: Options = {
-      access: gatewayAccess({ gateway: values.gateway, key: values.token ?? values.key }, process.env),
-      name: values.name,
-      log: values.verbose ? jsonLog('info') : silentLog,
+    const members: Member[] = []
+    onStopSignal(async () => {
+      await Promise.all(members.map((member) => member.stop()))
+      await host?.close()
+    })
+    const wanted = devices.flatMap((device) => Array.from({ length: count }, () => device))
+    for (const [i, device] of wanted.entries()) {
+      const numbered = wanted.length > 1 ? `${name}-${i + 1}` : name
+      const options = { access, name: numbered, cacheDir: join(homedir(), '.cache/shoal/models'), log, say }
+      members.push(await joinOne(options, device, wanted.length, host))
     }
-    if (values.device === 'wasm') return await runInNode(options, 'it was asked for')
-    await runInChromium(options, values.device)
+    await Promise.all(members.map(({ done }) => done))
   },
 }
 
-async function runInChromium(options: Options, wish: DeviceWish): Promise<void> {
-  const path = findOrUndefined()
-  if (path === undefined) {
-    if (wish === 'auto') return await runInNode(options, 'there is no Chromium on this machine')
-    throw new RpcError(
-      'failed_precondition',
-      'Cannot start the worker: WebGPU requires Chromium on PATH or in CHROMIUM_PATH, got none (apt-get install chromium)',
-    )
+/** @param engines how many share this machine */
+async function joinOne(
+  options: MemberOptions,
+  device: HostDevice,
+  engines: number,
+  host: HttpHost | undefined,
+): Promise<Member> {
+  const refused: Refusal[] = []
+  if (device === 'auto' || device === 'webgpu') {
+    const joined = host ? NOT_IN_PROCESS : await joinChromium(options, device)
+    if ('done' in joined) return joined
+    refused.push(joined)
   }
-  const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
-  const { access: { url, key }, name, log } = options
-  const browser = await launchChromium(path)
-  try {
-    const page = await browser.newPage()
-    await page.goto(`${url}/livez`).catch((cause) => {
-      throw new RpcError('unavailable', `Cannot reach the gateway: ${url} does not answer`, { cause })
-    })
-    const adapter = await findAdapter(page)
-    await page.close()
-    const usable = adapter && (wish === 'webgpu' || !adapter.software)
-    if (!usable) {
-      await browser.close()
-      const reason = adapter
-        ? `Chromium finds only a software adapter (${adapter.name})`
-        : 'Chromium finds no WebGPU adapter'
-      if (wish === 'auto') return await runInNode(options, reason)
-      throw new RpcError('failed_precondition', `Cannot start the worker: WebGPU requires an adapter, and ${reason}`)
-    }
-    say(`worker ${name}: WebGPU in headless Chromium on ${adapter.name}`)
-    const refused = Promise.withResolvers<string>()
-    const onPhase = (phase: string, detail: string) => {
-      if (phase === 'serving') say(`worker ${name}: serving ${url}`)
-      if (phase === 'waiting') say(`worker ${name}: ${detail}`)
-      if (phase === 'refused' || phase === 'cannot') refused.resolve(detail)
-    }
-    const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log, onPhase })
-    onStopSignal(() => joined.stop())
-    const reason = await Promise.race([joined.gone, refused.promise])
-    if (reason !== undefined) throw new RpcError('failed_precondition', reason)
-  } finally {
-    await browser.close()
-  }
+  const opened = await openHostEngine(device, { engines, log: options.log, refused })
+  for (const { runtime, reason } of opened.refused) say(`worker ${options.name}: not ${runtime}: ${reason}`)
+  return await joinInProcess(options, opened, host)
 }
 
-async function runInNode({ access, name, log }: Options, because: string): Promise<void> {
-  let stopped = ''
-  const started = await startHostWorker({
-    gateway: access.url,
-    headers: access.headers,
-    wish: 'wasm',
-    name,
-    cacheDir: join(homedir(), '.cache/shoal/models'),
-    log,
-    onState(state) {
-      if (state.phase === 'serving') say(`worker ${name}: serving ${access.url} as ${state.worker}`)
-      if (state.phase === 'waiting') say(`worker ${name}: ${state.reason}; trying again`)
-      if (state.phase === 'stopped') stopped = state.reason
-    },
-  })
-  say(`worker ${name}: WebAssembly in Node, because ${because}`)
-  let asked = false
-  onStopSignal(() => (asked = true, started.stop()))
-  await started.agent.done
-  if (asked) return
-  await started.engine.close()
-  throw new RpcError('failed_precondition', stopped)
+const NOT_IN_PROCESS: Refusal = { runtime: 'headless Chromium', reason: 'its engine is not in this process' }
+
+function readDevice(text: string): HostDevice {
+  if (isHostDevice(text)) return text
+  throw invalid(`Cannot start the worker: --device must be auto, webgpu, cpu or wasm, got "${text}"`)
 }
 
-function findOrUndefined(): string | undefined {
-  try {
-    return findChromium()
-  } catch {
-    return undefined
+function once(task: () => void): () => void {
+  let isDone = false
+  return () => {
+    if (isDone) return
+    isDone = true
+    task()
   }
 }
 

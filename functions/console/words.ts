@@ -3,10 +3,10 @@ import type { TensorSpec } from '../../shared/wire/signature.ts'
 
 /** Values as people read them. */
 
-const DEVICES: Readonly<Record<Device, string>> = { webgpu: 'WebGPU', wasm: 'WASM' }
+const DEVICES: Readonly<Record<Device, string>> = { webgpu: 'WebGPU', wasm: 'WASM', cpu: 'CPU' }
 
 export function deviceWord(device: string): string {
-  return device === 'webgpu' || device === 'wasm' ? DEVICES[device] : device
+  return Object.hasOwn(DEVICES, device) ? DEVICES[device as Device] : device
 }
 
 /** Milliseconds with three significant digits or so, without the unit. */

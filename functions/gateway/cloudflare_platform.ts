@@ -2,7 +2,7 @@ import { Metrics } from '../../shared/base/metrics.ts'
 import { R2BlobStore, type R2BucketLike } from '../../shared/models/r2_blob_store.ts'
 import { KeyRing, parseKeys } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
-import { leasesOf, logOf, type RelayEnv, wallClock } from '../relay/env.ts'
+import { leasesOf, logOf, type RelayEnv, secretOf, wallClock } from '../relay/env.ts'
 import { durableRelays, type RelayNamespace } from './durable_relays.ts'
 import type { Guard } from './guard.ts'
 import { type KeepAlive, outlivingBlobs, outlivingLeases } from './outlive.ts'
@@ -30,6 +30,7 @@ export function cloudflarePlatform(env: GatewayEnv, keepAlive: KeepAlive): Platf
     blobs: outlivingBlobs(new R2BlobStore(env.BLOBS), keepAlive),
     ...durableRelays(env, { leases, random: Math.random }),
     localPools: () => [],
+    secret: () => secretOf(env),
     async assets(path) {
       const response = await env.ASSETS.fetch(`https://assets${path}`)
       if (!response.ok) throw new RpcError('not_found', `Cannot find ${path}: no such file`)

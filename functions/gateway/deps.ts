@@ -25,6 +25,8 @@ export interface GatewayDeps {
   /** Calls a service by name over the registry. */
   route: Send
   infer: Infer
+  /** The token that gateways present to the host of that address. */
+  hostToken(url: string): Promise<string>
   /** Every pool that can be reached now, with a way to call it. */
   pools(): Promise<{ instance: LeasedInstance; send: Send }[]>
   relays: Relays

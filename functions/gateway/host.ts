@@ -27,7 +27,7 @@ export interface HostOptions {
   /** A key that this process made for its own workers and calls; it lives as long as the process. */
   ownKey?: KeyRecord
   /** How services with an address of their own are reached: by `fetch`, unless the runtime has a better way. */
-  upstream?: { connect(url: string): Send; close(): Promise<void> }
+  upstream?: { connect(url: string, headers?: Readonly<Record<string, string>>): Send; close(): Promise<void> }
   /** How long calls in flight may take when the gateway stops. */
   drainMs?: number
 }
@@ -61,7 +61,8 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const guard = await chooseGuard(options)
   const stores = openStores(env, dataDir)
   const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
-  const relay = new InProcessRelay({ ...common, once: stores.once, secret: await hostSecret(env, dataDir) })
+  const secret = await hostSecret(env, dataDir)
+  const relay = new InProcessRelay({ ...common, once: stores.once, secret })
 
   const gateway = wireGateway({
     ...common,
@@ -71,6 +72,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     assets: fileAssets(ASSETS),
     reachRelay: (name) => name === relay.name ? relay.hub.send : undefined,
     reachUrl: upstream?.connect,
+    secret: () => secret,
     localPools: () => relay.instance ? [relay.instance] : [],
     relays: {
       enrol: () => relay.enrol(),
@@ -106,7 +108,7 @@ const LISTEN_FAILURES: Readonly<Record<string, string>> = {
 }
 
 /** The error for a server that could not be started. */
-export function cannotListen({ host, port }: HostOptions, cause: unknown): RpcError {
+export function cannotListen({ host, port }: Pick<HostOptions, 'host' | 'port'>, cause: unknown): RpcError {
   const { code = '', message } = cause as { code?: string; message: string }
   const reason = LISTEN_FAILURES[code] ?? message
   return new RpcError('failed_precondition', `Cannot listen on ${host}:${port}: ${reason}`, { cause })

@@ -10,8 +10,11 @@ import { invalid, RpcError } from '../../shared/wire/errors.ts'
 
 /** Ways to services that have an address of their own. */
 export interface Upstream {
-  /** @throws RpcError `invalid_argument` if `base` is no http(s) URL */
-  connect(base: string): Send
+  /**
+   * @param headers sent with each call
+   * @throws RpcError `invalid_argument` if `base` is no http(s) URL
+   */
+  connect(base: string, headers?: Readonly<Record<string, string>>): Send
   /** Ends all connections; calls in flight fail. */
   close(): Promise<void>
 }
@@ -32,19 +35,25 @@ export function nodeUpstream(): Upstream {
     allowH2: false,
   })
   return {
-    connect(base) {
+    connect(base, headers) {
       const url = URL.parse(base)
       if (!url || !/^https?:$/.test(url.protocol)) {
         throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
       }
       const root = url.pathname.replace(/\/+$/, '')
-      return (request) => call(agent, url.origin, root, request)
+      return (request) => call(agent, url.origin, root, request, headers)
     },
     close: () => agent.destroy(),
   }
 }
 
-async function call(agent: Agent, origin: string, root: string, request: RpcRequest): Promise<RpcResponse> {
+async function call(
+  agent: Agent,
+  origin: string,
+  root: string,
+  request: RpcRequest,
+  more: Readonly<Record<string, string>> | undefined,
+): Promise<RpcResponse> {
   if (request.stream) {
     throw new RpcError('unimplemented', 'Cannot stream over plain HTTP: use a socket transport', { neverSent: true })
   }
@@ -52,6 +61,7 @@ async function call(agent: Agent, origin: string, root: string, request: RpcRequ
   const { codec, body } = inCodec(request.payload, request.payload.codec === 'json' ? 'json' : 'msgpack')
   const headers = headersOf(request)
   headers['content-type'] = CONTENT_TYPES[codec]
+  if (more) Object.assign(headers, more)
   return await new Promise((resolve, reject) => {
     const exchange = new Exchange(origin + root, request, resolve, reject)
     agent.dispatch({ origin, method: 'POST', path: root + pathOf(request), headers, body }, exchange)

@@ -15,6 +15,7 @@ import type { Send } from '../../shared/rpc/send.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { GatewayDeps, Relays } from './deps.ts'
 import type { Guard } from './guard.ts'
+import { hostToken } from './host_token.ts'
 import { createInference } from './inference.ts'
 
 /** What differs between Node, Deno and Cloudflare. */
@@ -25,8 +26,10 @@ export interface Platform {
   relays: Relays
   /** A way to a relay by its name; undefined if this process cannot reach it. */
   reachRelay(name: string): Send | undefined
-  /** A way to a service with an address of its own; over `fetch` by default. */
-  reachUrl?(url: string): Send
+  /** A way to a service with an address of its own; over `fetch` by default. @param headers sent with each call */
+  reachUrl?(url: string, headers?: Readonly<Record<string, string>>): Send
+  /** What gateways of one deployment share: it signs enrolment tokens, and hosts' tokens come of it. May throw. */
+  secret(): string
   /** Pools of this very process, known without asking the store. */
   localPools(): readonly Instance[]
   assets(path: string): Promise<Response>
@@ -79,6 +82,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
     watch: platform.lasting ? new RegistryWatch(table, clock) : undefined,
     catalog,
     route,
+    hostToken: (url) => hostToken(platform.secret(), url),
     infer: createInference({ catalog, route }),
     async pools() {
       const reachable: { instance: LeasedInstance; send: Send }[] = []
@@ -93,15 +97,26 @@ export function wireGateway(platform: Platform): GatewayDeps {
 
 /** Ways to instances, made once for each address. */
 function connector(platform: Platform): (instance: LeasedInstance) => Send | undefined {
-  const { reachRelay, reachUrl = (url) => fetchTransport(url).send } = platform
-  const byUrl = new Map<string, Send>()
-  return ({ address }) => {
+  const { reachRelay, reachUrl = (url, headers) => fetchTransport(url, { headers }).send } = platform
+  const [byUrl, hosts] = [new Map<string, Send>(), new Map<string, Send>()]
+  /** A pool is called with the token that its host was given, which takes a moment to derive. */
+  const reachHost = (url: string): Send => {
+    let send: Send | undefined
+    return async (request) => {
+      // Its value is kept and not its promise: on Cloudflare a request must not wait for what another has begun.
+      send ??= reachUrl(url, { authorization: `Bearer ${await hostToken(platform.secret(), url)}` })
+      return await send(request)
+    }
+  }
+  return ({ address, service }) => {
     if (address.kind === 'relay') return reachRelay(address.name)
-    let send = byUrl.get(address.url)
+    const isPool = service === Pool.name
+    const known = isPool ? hosts : byUrl
+    let send = known.get(address.url)
     if (send) return send
     // Addresses come and go; what is dropped here is made anew with the next call.
-    if (byUrl.size >= LIMITS.maxUpstreams) byUrl.clear()
-    byUrl.set(address.url, send = reachUrl(address.url))
+    if (known.size >= LIMITS.maxUpstreams) known.clear()
+    known.set(address.url, send = isPool ? reachHost(address.url) : reachUrl(address.url))
     return send
   }
 }

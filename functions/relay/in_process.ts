@@ -14,7 +14,9 @@ import { relayTraining } from '../../shared/training/relay_training.ts'
 import { admitOnce } from './admit.ts'
 
 export interface InProcessRelayDeps {
-  leases: LeaseStore
+  /** A new name by default. */
+  name?: string
+  leases: Pick<LeaseStore, 'renew' | 'leave'>
   once: OnceStore
   /** Signs enrolment tokens. */
   secret: string
@@ -30,7 +32,7 @@ export interface InProcessRelayDeps {
 
 /** A relay that lives in a gateway's process, on Node or Deno. It is registered while it has workers. */
 export class InProcessRelay {
-  readonly name = newId('relay')
+  readonly name: string
   readonly hub: Hub
   readonly #deps: InProcessRelayDeps
   #announcer: { instance: Instance; announcer: Announcer } | undefined
@@ -38,6 +40,7 @@ export class InProcessRelay {
 
   constructor(deps: InProcessRelayDeps) {
     this.#deps = deps
+    this.name = deps.name ?? newId('relay')
     this.hub = new Hub({
       ...deps,
       name: this.name,

@@ -11,7 +11,7 @@ import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { httpData } from '../../shared/training/http_data.ts'
 import { workerTraining } from '../../shared/training/worker_training.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
-import { Agent, type AgentState } from '../../shared/worker/agent.ts'
+import { Agent, type AgentDeps, type AgentState } from '../../shared/worker/agent.ts'
 import { httpModels, type ModelCache } from '../../shared/worker/model_source.ts'
 import { openSocket } from './node_socket.ts'
 
@@ -19,7 +19,11 @@ export interface HostWorkerOptions {
   gateway: string
   /** Sent with enrolment and downloads. */
   headers: Record<string, string>
-  wish: DeviceWish
+  /** What it computes on, ended with the worker. One on `wish` by default. */
+  engine?: LinkedEngine
+  wish?: DeviceWish
+  /** How it gets to a relay: by enrolling at the gateway, unless the relay is in this process. */
+  enrol?: AgentDeps['enrol']
   name: string
   /** Where model files are kept between lives. */
   cacheDir: string
@@ -38,14 +42,15 @@ export interface HostWorker {
 export async function startHostWorker(options: HostWorkerOptions): Promise<HostWorker> {
   const { gateway, headers, log } = options
   const thread = new URL('./engine_thread.ts', import.meta.url)
-  const engine = await linkEngine({ spawn: () => spawnEngineThread(thread, options.wish), log })
+  const engine = options.engine ??
+    await linkEngine({ spawn: () => spawnEngineThread(thread, options.wish ?? 'wasm'), log })
   const models = httpModels(gateway, { headers, cache: folderCache(options.cacheDir) })
   const agent = new Agent({
     name: options.name,
     engine,
     models,
     services: [workerTraining({ engine, source: httpData((sha256, signal) => models.get(sha256, signal)) })],
-    enrol: (signal) => enrol(gateway, headers, signal),
+    enrol: options.enrol ?? ((signal) => enrol(gateway, headers, signal)),
     clock: systemClock,
     random: Math.random,
     log,

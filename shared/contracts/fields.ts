@@ -5,6 +5,8 @@ import { Tensor } from '../wire/tensor.ts'
 /** Fields that several contracts share. */
 export const name = z.string().min(1).max(LIMITS.maxNameLength)
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
+/** What a worker computes on: `cpu` is native code, `wasm` the same operators as WebAssembly. */
+export const device = z.enum(['webgpu', 'wasm', 'cpu'])
 export const tensor = z.custom<Tensor>((value) => value instanceof Tensor, 'expected a tensor')
 /**
  * Tensors by name. One check and not a record of checks: this one stands on the hot path, where a record's copying and

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { name, sha256, tensors } from './fields.ts'
+import { device, name, sha256, tensors } from './fields.ts'
 
 /** What a pool must know of a model to run it: identity, and whether calls may be joined along axis 0. */
 export const modelRef = z.object({ sha256, batchable: z.boolean() })
@@ -10,7 +10,7 @@ export type ModelRef = z.infer<typeof modelRef>
 export const workerState = z.object({
   id: z.string(),
   name: z.string(),
-  device: z.enum(['webgpu', 'wasm']),
+  device,
   adapter: z.string(),
   fallbackAdapter: z.boolean(),
   build: z.string(),

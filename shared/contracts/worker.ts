@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { sha256, tensors } from './fields.ts'
+import { device, sha256, tensors } from './fields.ts'
 
 /**
  * What a worker serves on the socket it opened: runs of models. The relay joins calls into a run by writing their data one
@@ -36,7 +36,7 @@ export const hello = z.object({
   name: text,
   incarnation: text.min(1),
   info: z.object({
-    device: z.enum(['webgpu', 'wasm']),
+    device,
     build: text,
     adapter: text,
     fallbackAdapter: z.boolean(),

@@ -52,7 +52,7 @@ export function chooseDevice(
   })
   if (wish === 'wasm') return wasm('WASM was asked for.')
   if (!adapter) {
-    const missing = adapter === null ? 'the browser offers no GPU adapter' : 'this host has no WebGPU'
+    const missing = adapter === null ? 'there is no GPU adapter' : 'this host has no WebGPU'
     if (wish === 'auto') return wasm(`WASM, because ${missing}.`)
     throw new RpcError('failed_precondition', `Cannot use WebGPU: it needs a GPU adapter, but ${missing}`)
   }

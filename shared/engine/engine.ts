@@ -1,13 +1,14 @@
 import type { Tensor } from '../wire/tensor.ts'
 
-export type Device = 'webgpu' | 'wasm'
+/** `cpu` is native code, `wasm` the same operators as WebAssembly. */
+export type Device = 'webgpu' | 'wasm' | 'cpu'
 
 /** What a worker says of the hardware it computes on. */
 export interface DeviceInfo {
   device: Device
-  /** Runtime build: 'jspi', 'asyncify' or 'wasm'. */
+  /** Runtime build: 'jspi', 'asyncify' or 'wasm' of onnxruntime-web, 'native' for onnxruntime-node. */
   build: string
-  /** The adapter's own words: vendor, architecture, description. For WASM, the host. */
+  /** The adapter's own words: vendor, architecture, description. For WASM and the CPU, the host. */
   adapter: string
   /** True for a software rasterizer: WASM is faster there. */
   fallbackAdapter: boolean
@@ -43,7 +44,7 @@ export interface RunResult {
 }
 
 /**
- * Runs ONNX models. The one implementation over onnxruntime-web is ort_engine.ts; engine_link.ts offers the same
+ * Runs ONNX models. The one implementation over ONNX Runtime is ort_engine.ts; engine_link.ts offers the same
  * interface over a MessagePort to an engine in another thread, and outlives a lost device by starting a fresh thread.
  */
 export interface Engine {

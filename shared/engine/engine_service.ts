@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { concat } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
-import { name, tensor, tensors } from '../contracts/fields.ts'
+import { device, name, tensor, tensors } from '../contracts/fields.ts'
 import { type Client, clientOver } from '../rpc/client.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import type { Transport } from '../rpc/send.ts'
@@ -15,7 +15,7 @@ import type { Engine } from './engine.ts'
 const nothing = z.object({})
 
 const deviceInfo = z.object({
-  device: z.enum(['webgpu', 'wasm']),
+  device,
   build: z.string(),
   adapter: z.string(),
   fallbackAdapter: z.boolean(),

@@ -11,6 +11,8 @@ export interface OpenEngineOptions {
   gpu: AdapterSource | undefined
   /** The machine in a few words. */
   host: string
+  /** Why this device, in one sentence, where whoever asks for it knows more than the adapter tells. */
+  reason?: string
   loadOrt(device: Device): Promise<{ ort: OrtModule; build: string }>
   log?: Log
 }
@@ -24,7 +26,7 @@ export async function openEngine(options: OpenEngineOptions): Promise<OrtEngine>
   const { wish, gpu, host, log = silentLog } = options
   const start = async (choice: DeviceChoice): Promise<OrtEngine> => {
     const { ort, build } = await options.loadOrt(choice.device)
-    return await createOrtEngine({ ort, info: { ...choice, build }, log })
+    return await createOrtEngine({ ort, info: { ...choice, build, reason: options.reason ?? choice.reason }, log })
   }
   const choice = await detectDevice(wish, gpu, host)
   try {

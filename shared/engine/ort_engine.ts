@@ -12,9 +12,11 @@ import { type OrtModule, OrtRuntime, type OrtSession } from './ort_runtime.ts'
 import { fromResults, specsOf, toFeeds, zeroInputs, zerosAreTypical } from './ort_tensor.ts'
 
 export interface OrtEngineOptions {
-  /** One of onnxruntime-web's builds, its environment (threads, asset paths) already set. */
+  /** One of onnxruntime-web's builds, its environment (threads, asset paths) already set, or onnxruntime-node. */
   ort: OrtModule
   info: DeviceInfo
+  /** Of each session, in native code. As many as the machine has cores by default. */
+  threads?: number
   clock?: Clock
   log?: Log
 }
@@ -37,10 +39,10 @@ interface Model {
  * @throws RpcError `unavailable` if the runtime or the device cannot be started
  */
 export async function createOrtEngine(options: OrtEngineOptions): Promise<OrtEngine> {
-  return new OrtEngine(await OrtRuntime.start(options.ort, options.info), options)
+  return new OrtEngine(await OrtRuntime.start(options.ort, options.info, options.threads), options)
 }
 
-/** Models over onnxruntime-web, in this thread. Made by `createOrtEngine`. */
+/** Models over ONNX Runtime, in this thread. Made by `createOrtEngine`. */
 export class OrtEngine implements Engine {
   readonly info: DeviceInfo
   /**

@@ -12,9 +12,14 @@ export function reasonOf(thrown: unknown): string {
   return line.length > MAX_REASON ? `${line.slice(0, MAX_REASON - 3)}...` : line || 'no reason given'
 }
 
+/** onnxruntime-node tells no codes: what those that blame the inputs say. */
+const INPUTS_BLAMED = /out of data bounds|Got invalid dimensions|Invalid rank|Unexpected input data type|Missing Input/
+
 /** ORT_INVALID_ARGUMENT: the runtime blames the inputs (a dimension that does not fit, an index out of range). */
 export function wereInputsRefused(thrown: unknown): boolean {
-  return thrown instanceof Error && thrown.message.includes('ERROR_CODE: 2,')
+  if (!(thrown instanceof Error)) return false
+  if (thrown.message.includes('ERROR_CODE: ')) return thrown.message.includes('ERROR_CODE: 2,')
+  return INPUTS_BLAMED.test(thrown.message)
 }
 
 /**

@@ -47,11 +47,12 @@ export class OrtRuntime {
   readonly ort: OrtModule
   readonly #device: DeviceInfo['device']
   /**
-   * Only jspi unwinds C++ exceptions. The other builds catch them at their outermost function, and what lay between
-   * is never cleaned up: memory stays taken, and on WebGPU the session stays locked, so that its next run would block
+   * Only jspi and native code unwind C++ exceptions. The other builds catch them at their outermost function, and what
+   * lay between is never cleaned up: memory stays taken, and on WebGPU the session stays locked, so that its next run would block
    * the thread for good.
    */
   readonly #unwinds: boolean
+  readonly #threads: number | undefined
   readonly #lost = Promise.withResolvers<string>()
   #keeper: OrtSession | undefined
   #notUnwound = 0
@@ -59,15 +60,23 @@ export class OrtRuntime {
   /** Rejects the call inside the runtime, which may never settle by itself once the device is gone. */
   #abandon: (() => void) | undefined
 
-  private constructor(ort: OrtModule, { device, build }: Pick<DeviceInfo, 'device' | 'build'>) {
+  private constructor(ort: OrtModule, { device, build }: Pick<DeviceInfo, 'device' | 'build'>, threads?: number) {
     this.ort = ort
     this.#device = device
-    this.#unwinds = build === 'jspi'
+    this.#unwinds = build === 'jspi' || build === 'native'
+    this.#threads = threads
   }
 
-  /** @throws RpcError `unavailable` if the runtime or its device cannot be started */
-  static async start(ort: OrtModule, info: Pick<DeviceInfo, 'device' | 'build'>): Promise<OrtRuntime> {
-    const runtime = new OrtRuntime(ort, info)
+  /**
+   * @param threads of each session; onnxruntime-node alone has any say in it
+   * @throws RpcError `unavailable` if the runtime or its device cannot be started
+   */
+  static async start(
+    ort: OrtModule,
+    info: Pick<DeviceInfo, 'device' | 'build'>,
+    threads?: number,
+  ): Promise<OrtRuntime> {
+    const runtime = new OrtRuntime(ort, info, threads)
     ort.env.logLevel = 'fatal'
     try {
       runtime.#keeper = await runtime.createSession(KEEPER_MODEL, { strict: false })
@@ -154,6 +163,7 @@ export class OrtRuntime {
     return this.ort.InferenceSession.create(model, {
       executionProviders: [device],
       logSeverityLevel: FATAL_ONLY,
+      ...(this.#threads !== undefined && { intraOpNumThreads: this.#threads }),
       ...(strict && { extra: { session: { disable_cpu_ep_fallback: '1' } } }),
     })
   }

@@ -1,30 +1,18 @@
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
+import { installPackages } from '../../infra/install_packages.ts'
 import { findOnPath, run } from '../../infra/tools.ts'
 
 const FOLDER = import.meta.dirname
 const READY_TIMEOUT_MS = 10_000
 
-/**
- * Installs the peers of tests/bench/package.json on first use.
- * @returns why there are none, or undefined if they are there
- */
-export async function installPeers(): Promise<string | undefined> {
-  const [lock, installed] = ['package-lock.json', 'node_modules/.package-lock.json'].map((name) => join(FOLDER, name))
-  if (
-    lock && installed && existsSync(installed) &&
-    statSync(installed).mtimeMs >= statSync(lock).mtimeMs
-  ) return undefined
-  console.log('installing the peers of tests/bench/package.json')
-  const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
-  const args = ['ci', '--prefix', FOLDER, ...quiet, '--fetch-retries=1', '--fetch-retry-mintimeout=1000']
-  const { code, output } = await run('npm', args, 'capture')
-  return code === 0 ? undefined : `npm ci in tests/bench failed: ${output.trim().split('\n').at(0)}`
+/** Installs the peers of tests/bench/package.json on first use. @returns why there are none, if so */
+export function installPeers(): Promise<string | undefined> {
+  return installPackages(FOLDER)
 }
 
 /** Where Debian puts servers, which is not on everybody's PATH. */

@@ -23,8 +23,8 @@ type Case = (engine: Engine) => Promise<void>
 
 const CASES: Record<string, Case> = {
   'tells what it computes on': ({ info }) => {
-    assert.include(['webgpu', 'wasm'], info.device)
-    assert.include(['jspi', 'asyncify', 'wasm'], info.build)
+    assert.include(['webgpu', 'wasm', 'cpu'], info.device)
+    assert.include(['jspi', 'asyncify', 'wasm', 'native'], info.build)
     assert.isNotEmpty(info.adapter)
     assert.match(info.reason, /^[^.]+\.$/, 'one sentence')
     return Promise.resolve()
@@ -182,7 +182,7 @@ const CASES: Record<string, Case> = {
     // The compiler cannot see that 2 × N values never make 3 × 3.
     const weights = { shape: Tensor.from('int64', [2], [3, 3]) }
     const broken = oneNode('Reshape', [['x', 'float32', ['N', 2]]], ['float32', [3, 3]], weights)
-    await rejects(engine.load('broken', broken), 'invalid_argument', /it must run on (webgpu|wasm)/)
+    await rejects(engine.load('broken', broken), 'invalid_argument', /it must run on (webgpu|wasm|cpu)/)
   },
 
   'a model that fails only on zeros is loaded with a warning': (engine) =>

@@ -170,7 +170,7 @@ export function registryCases(at: () => string): void {
   }
   const REFUSED: Record<string, [more: Record<string, unknown>, message: RegExp]> = {
     'a service that is no name': [{ service: 'demo/Refused' }, /"service"/],
-    'a name of Shoal’s own': [{ service: 'shoal.Pool' }, /"service".*reserved/],
+    'a name of Shoal’s own': [{ service: 'shoal.Training' }, /"service".*reserved/],
     'an address where clouds keep secrets': [{ url: 'http://0xa9fea9fe/latest' }, /"url".*link-local/],
     'a version that is none': [{ version: '1' }, /"version"/],
     'a URL that is none': [{ url: 'here' }, /"url"/],

@@ -7,6 +7,7 @@ import { createKey, type KeyRecord, type Scope, SCOPES } from '../../shared/stor
 import { temporaryFolder } from '../fixtures/process.ts'
 import { binaryCases } from './gateway_binary_cases.ts'
 import { cancellationCases } from './gateway_cancellation_cases.ts'
+import { hostCases, hostKeyCases } from './gateway_host_cases.ts'
 import { bearer } from './gateway_http.ts'
 import { keyCases } from './gateway_key_cases.ts'
 import { modelCases } from './gateway_model_cases.ts'
@@ -84,6 +85,7 @@ export function gatewaySuite(
         })
         describe('operations', () => operationCases(at))
         describe('workers', () => workerCases(at, () => silent))
+        describe('hosts', () => hostCases(at))
       })
     })
 
@@ -103,6 +105,7 @@ export function gatewaySuite(
       })
 
       describe('keys', () => keyCases(() => gateway.url, () => keys))
+      describe('hosts', () => hostKeyCases(() => gateway.url, () => keys))
       describe('paths', () => pathCases(() => gateway.url, () => keys))
     })
   })

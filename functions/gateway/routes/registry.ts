@@ -1,6 +1,7 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import * as z from 'zod'
 import { isReserved } from '../../../shared/contracts/internal.ts'
+import { Pool } from '../../../shared/contracts/pool.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { isVersion } from '../../../shared/base/version.ts'
@@ -17,7 +18,7 @@ const text = z.string().min(1).max(LIMITS.maxNameLength)
 const instance = z.strictObject({
   id: text,
   service: text.regex(/^[A-Za-z][\w.]*$/, 'expected a service name such as demo.Hello')
-    .refine((name) => !isReserved(name), 'expected a name of your own, shoal.* is reserved'),
+    .refine((name) => name === Pool.name || !isReserved(name), 'expected a name of your own, shoal.* is reserved'),
   version: text.refine(isVersion, 'expected semver such as 1.0.0'),
   group: text.default('default'),
   url: z.url({ protocol: /^https?$/, error: 'expected an http(s) URL' }).max(2000)
@@ -31,14 +32,16 @@ const instance = z.strictObject({
   zone: z.string().max(LIMITS.maxNameLength).default(''),
 })
 
-/** Registration of functions and hosts that have a URL of their own, and the listing of what is registered. */
+/**
+ * Registration of functions and hosts that have a URL of their own, and the listing of what is registered. A host serves
+ * `shoal.Pool`, so its answer holds the token with which gateways will call it.
+ */
 export function registry(deps: GatewayDeps): Hono {
   const app = new Hono()
 
   app.post('/instances', async (context) => {
     const record = readInstance(decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
-    await renew(deps, record)
-    return context.json({ id: record.id, ttlMs: record.ttlMs }, 201)
+    return context.json(await renew(deps, record, context), 201)
   })
 
   // A renewal carries the whole record, so that it restores a lease the store has lost.
@@ -46,13 +49,13 @@ export function registry(deps: GatewayDeps): Hono {
     const record = readInstance(decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
     const { id } = context.req.param()
     if (record.id !== id) throw invalid(`Cannot renew the lease: the body's id must be ${id}, got ${record.id}`)
-    await renew(deps, record)
-    return context.json({ id, ttlMs: record.ttlMs })
+    return context.json(await renew(deps, record, context))
   })
 
   app.delete('/instances/:id', async (context) => {
     const { service, incarnation } = context.req.query()
     if (!service || !incarnation) throw invalid('Cannot leave: the queries "service" and "incarnation" are required')
+    await admitHost(deps, service, context)
     await deps.leases.leave(service, context.req.param('id'), incarnation)
     return context.body(null, 204)
   })
@@ -63,7 +66,12 @@ export function registry(deps: GatewayDeps): Hono {
   return app
 }
 
-async function renew(deps: GatewayDeps, record: Instance): Promise<void> {
+async function renew(
+  deps: GatewayDeps,
+  record: Instance & { address: { url: string } },
+  context: Context,
+): Promise<{ id: string; ttlMs: number; token?: string }> {
+  await admitHost(deps, record.service, context)
   const refused = await deps.leases.renew([record])
   if (refused.length > 0) {
     throw new RpcError(
@@ -71,9 +79,17 @@ async function renew(deps: GatewayDeps, record: Instance): Promise<void> {
       `Cannot register ${record.id}: its incarnation ${record.incarnation} is over; start a new one`,
     )
   }
+  const { id, ttlMs, service, address } = record
+  return { id, ttlMs, ...(service === Pool.name && { token: await deps.hostToken(address.url) }) }
 }
 
-function readInstance(json: unknown): Instance {
+/** A pool is given callers' inputs, as workers are: whoever registers one must be allowed both. */
+async function admitHost({ guard }: GatewayDeps, service: string, context: Context): Promise<void> {
+  if (service !== Pool.name || guard.mode === 'open') return
+  await guard.ring.admit(context.req.header('authorization') ?? null, 'worker')
+}
+
+function readInstance(json: unknown): Instance & { address: { kind: 'url'; url: string } } {
   const parsed = instance.safeParse(json)
   if (!parsed.success) {
     const [issue] = parsed.error.issues

@@ -52,7 +52,7 @@ describe('a mistake is answered in one line', () => {
     ['start --port 0 --data-dir FOLDER --host ::', /other than loopback requires an API key, got none/],
     ['start --port 0 --data-dir FOLDER --host 192.0.2.1', /other than loopback requires an API key, got none/],
     ['worker here', /Unexpected argument 'here'/],
-    ['worker --device tpu', /--device must be auto, webgpu or wasm, got "tpu"/],
+    ['worker --device tpu', /--device must be auto, webgpu, cpu or wasm, got "tpu"/],
     ['worker --gateway nowhere', /--gateway must be an http\(s\) URL, got "nowhere"/],
     ['models pull', /"models pull": .*\bpush\b.* is required, got "pull"/],
     ['models push', /a FILE\.onnx is required, got none/],

@@ -31,6 +31,13 @@ describe('what ONNX Runtime throws', () => {
     expect(wereInputsRefused(thrownBy('ERROR_CODE 2', 22))).toBe(false)
   })
 
+  it('blames them by its words where it has no code, as onnxruntime-node', () => {
+    const gather = "Non-zero status code returned while running Gather node. Name:'y' Status Message: "
+    expect(wereInputsRefused(new Error(`${gather}indices element out of data bounds, idx=7`))).toBe(true)
+    expect(wereInputsRefused(new Error('std::bad_alloc'))).toBe(false)
+    expect(wereInputsRefused(thrownBy('indices element out of data bounds', 6))).toBe(false)
+  })
+
   it('tells a returned failure from an exception', () => {
     expect(wasNotUnwound(thrownBy('Non-zero status code returned while running Div node. Name: y'))).toBe(false)
     expect(wasNotUnwound(thrownBy('std::bad_alloc', 6))).toBe(true)

@@ -1,0 +1,100 @@
+import type { Log } from '../../shared/base/log.ts'
+import type { DeviceWish } from '../../shared/engine/detect.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
+import { findChromium } from '../worker/find_chromium.ts'
+import type { HostEngine, Refusal } from '../worker/host_engine.ts'
+import { startHostWorker } from '../worker/host_worker.ts'
+import type { HttpHost } from '../worker/http_host.ts'
+import type { GatewayAccess } from './command.ts'
+
+export interface MemberOptions {
+  access: GatewayAccess
+  name: string
+  cacheDir: string
+  log: Log
+  say(line: string): void
+}
+
+/** One worker of this process, or of a browser that it started. */
+export interface Member {
+  /** Resolves when it has stopped. Rejects where it gave up. */
+  done: Promise<void>
+  /** Finishes what is in flight and leaves. */
+  stop(): Promise<void>
+}
+
+/**
+ * Joins with headless Chromium on WebGPU, if it has an adapter that `wish` takes.
+ * @returns the reason where it has not
+ * @throws RpcError `unavailable` if the gateway does not answer
+ */
+export async function joinChromium(options: MemberOptions, wish: DeviceWish): Promise<Member | Refusal> {
+  const refuse = (reason: string): Refusal => ({ runtime: 'headless Chromium', reason })
+  let path: string
+  try {
+    path = findChromium()
+  } catch {
+    return refuse('it is not on PATH nor in CHROMIUM_PATH (apt-get install chromium)')
+  }
+  const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
+  const { access: { url, key }, name, log, say } = options
+  const browser = await launchChromium(path)
+  try {
+    const page = await browser.newPage()
+    await page.goto(`${url}/livez`).catch((cause) => {
+      throw new RpcError('unavailable', `Cannot reach the gateway: ${url} does not answer`, { cause })
+    })
+    const adapter = await findAdapter(page)
+    await page.close()
+    if (!adapter || (wish === 'auto' && adapter.software)) {
+      await browser.close()
+      return refuse(adapter ? `it finds only a software adapter (${adapter.name})` : 'it finds no WebGPU adapter')
+    }
+    say(`worker ${name}: WebGPU in headless Chromium on ${adapter.name}`)
+    const refused = Promise.withResolvers<never>()
+    const onPhase = (phase: string, detail: string) => {
+      if (phase === 'serving') say(`worker ${name}: serving ${url}`)
+      if (phase === 'waiting') say(`worker ${name}: ${detail}`)
+      if (phase === 'refused' || phase === 'cannot') refused.reject(new RpcError('failed_precondition', detail))
+    }
+    const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log, onPhase })
+    const done = Promise.race([joined.gone, refused.promise]).finally(() => browser.close())
+    return { done, stop: () => joined.stop() }
+  } catch (thrown) {
+    await browser.close()
+    throw thrown
+  }
+}
+
+/** Joins with an engine of this process: at the gateway's relay, or at this host's own. */
+export async function joinInProcess(
+  { access, name, cacheDir, log, say }: MemberOptions,
+  { engine, runtime }: HostEngine,
+  host?: HttpHost,
+): Promise<Member> {
+  const at = host ? host.url : access.url
+  const { info } = engine
+  say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}: ${info.reason}`)
+  const stopped = Promise.withResolvers<string>()
+  const worker = await startHostWorker({
+    gateway: access.url,
+    headers: access.headers,
+    engine,
+    enrol: host?.enrol,
+    name,
+    cacheDir,
+    log,
+    onState(state) {
+      if (state.phase === 'serving') say(`worker ${name}: serving ${at} as ${state.worker}`)
+      if (state.phase === 'waiting') say(`worker ${name}: ${state.reason}; trying again`)
+      if (state.phase === 'stopped') stopped.resolve(state.reason)
+    },
+  })
+  let asked = false
+  const done = worker.agent.done.then(async () => {
+    if (asked) return
+    await engine.close()
+    throw new RpcError('failed_precondition', await stopped.promise)
+  })
+  return { done, stop: () => (asked = true, worker.stop()) }
+}

@@ -1,0 +1,151 @@
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { startHostWorker } from '../../functions/worker/host_worker.ts'
+import { type HttpHost, startHttpHost } from '../../functions/worker/http_host.ts'
+import { silentLog } from '../../shared/base/log.ts'
+import { Pool } from '../../shared/contracts/pool.ts'
+import { Tensor } from '../../shared/wire/tensor.ts'
+import { affine, affineModel } from '../fixtures/models.ts'
+import { startCli, temporaryFolder } from '../fixtures/process.ts'
+import { eventually } from './expectations.ts'
+import { ask, inferenceAt } from './gateway_http.ts'
+import type { Keys } from './gateway_suite.ts'
+
+interface Listed {
+  id: string
+  name: string
+  relay: string
+  device: string
+}
+
+type Headers = Record<string, string>
+
+const WEIGHTS = { weights: [[1, -2], [0.5, 3], [4, 0.25]], bias: [0.5, -1] }
+
+const listedAt = async (url: string, headers: Headers = {}): Promise<Listed[]> =>
+  (await ask(url, 'GET', '/workers', { headers })).json.workers
+
+/** A host with one WebAssembly worker, in this process. */
+async function openHost(gateway: string, name: string, headers: Headers = {}): Promise<HttpHost & AsyncDisposable> {
+  const folder = await temporaryFolder()
+  const host = await startHttpHost({ host: '127.0.0.1', port: 0, gateway, headers, log: silentLog })
+  const cacheDir = join(folder.path, 'cache')
+  const worker = await startHostWorker({ gateway, headers, enrol: host.enrol, name, cacheDir, log: silentLog })
+  return {
+    ...host,
+    async [Symbol.asyncDispose]() {
+      await worker.stop()
+      await host.close()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** Hosts with an address of their own, beside a relay that has a worker. */
+export function hostCases(at: () => string): void {
+  const answeredBy = async (row: readonly number[]): Promise<string | undefined> => {
+    let metadata: Record<string, string> = {}
+    const inputs = { x: Tensor.from('float32', [1, 3], row) }
+    const { outputs } = await inferenceAt(at()).infer({ model: 'on-hosts', inputs }, {
+      timeoutMs: 20_000,
+      onMetadata: (given) => metadata = given,
+    })
+    expect([...outputs.y?.data as Float32Array]).toEqual(affine(WEIGHTS, row))
+    return metadata['shoal-worker']
+  }
+
+  it('routes calls to relays and hosts alike, lists their workers, and forgets a host at its leave', async () => {
+    await ask(at(), 'PUT', '/models/on-hosts/versions/1', { body: affineModel(WEIGHTS) })
+    let id: string | undefined
+    {
+      await using host = await openHost(at(), 'hosted')
+      await eventually(async () => (await listedAt(at())).some(({ name }) => name === 'hosted'))
+      const listed = await listedAt(at())
+      const hosted = listed.find(({ name }) => name === 'hosted')
+      id = hosted?.id
+      expect(hosted).toMatchObject({ device: 'wasm', relay: host.relay.name })
+      expect(host.relay.name).toMatch(/^host_/)
+      const seen = new Set<string | undefined>()
+      await eventually(async () => {
+        const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => answeredBy([i, -i / 8, i % 7])))
+        for (const worker of answers) seen.add(worker)
+        return seen.has(id) && seen.size > 1
+      })
+      const { json } = await ask(at(), 'GET', `/registry/services/${Pool.name}`)
+      const registered = json.instances.find((one: { id: string }) => one.id === host.relay.name)
+      expect(registered.address).toEqual({ kind: 'url', url: host.url })
+      expect(JSON.stringify(json)).not.toContain('token')
+    }
+    await eventually(async () => !(await listedAt(at())).some((worker) => worker.id === id))
+    expect(await answeredBy([1, 2, 3])).not.toBe(id)
+  }, 60_000)
+
+  it('serves nobody but gateways', async () => {
+    await using host = await openHost(at(), 'guarded')
+    await eventually(async () => (await listedAt(at())).some(({ name }) => name === 'guarded'))
+    for (const authorization of [undefined, 'Bearer ', `Bearer ${'0'.repeat(64)}`]) {
+      const headers = { ...(authorization !== undefined && { authorization }) }
+      const { status, json } = await ask(host.url, 'POST', '/rpc/shoal.Pool/workers', { json: {}, headers })
+      expect([status, json.code]).toEqual([401, 'unauthenticated'])
+    }
+    expect((await ask(host.url, 'GET', '/livez')).status).toBe(200)
+    expect((await ask(host.url, 'GET', '/readyz')).status).toBe(200)
+    expect((await ask(host.url, 'GET', '/metrics')).status).toBe(404)
+  })
+
+  it('loses no call when a host is killed', async () => {
+    const folder = await temporaryFolder()
+    const args = ['worker', '--http', '--device', 'wasm', '--name', 'doomed', '--gateway', at()]
+    const doomed = startCli(args, { env: { HOME: folder.path } })
+    await doomed.wrote(/^worker doomed: registered http:\S+ at /m)
+    await eventually(async () => (await listedAt(at())).some(({ name }) => name === 'doomed'))
+    const id = (await listedAt(at())).find(({ name }) => name === 'doomed')?.id
+    const seen = new Set<string | undefined>()
+    let answered = 0
+    await Promise.all(Array.from({ length: 4 }, async () => {
+      // On until the host has answered and is dead, and then some: its lease outlives it.
+      for (let after = 0; after < 10; answered++) {
+        seen.add(await answeredBy([answered, 1, -answered]))
+        if (seen.has(id)) doomed.signal('SIGKILL')
+        if (seen.has(id)) after++
+      }
+    }))
+    expect((await doomed.ended).signal).toBe('SIGKILL')
+    await folder[Symbol.asyncDispose]()
+  }, 60_000)
+}
+
+/** Who may register a host, where keys are needed. */
+export function hostKeyCases(at: () => string, keys: () => Keys): void {
+  const record = {
+    id: 'host_made_up',
+    service: Pool.name,
+    version: Pool.version,
+    url: 'http://127.0.0.1:9',
+    incarnation: 'one',
+  }
+
+  it('takes hosts from keys that may both register and work, since they are given inputs', async () => {
+    for (const scope of ['call', 'worker', 'service'] as const) {
+      const answer = await ask(at(), 'POST', '/registry/instances', { json: record, headers: keys()[scope] })
+      expect([scope, answer.status]).toEqual([scope, 403])
+    }
+    const leave = `/registry/instances/host_made_up?service=${Pool.name}&incarnation=one`
+    expect((await ask(at(), 'DELETE', leave, { headers: keys().service })).status).toBe(403)
+    const taken = await ask(at(), 'POST', '/registry/instances', { json: record, headers: keys().admin })
+    expect([taken.status, taken.json]).toEqual([201, {
+      id: 'host_made_up',
+      ttlMs: expect.any(Number),
+      token: expect.stringMatching(/^[0-9a-f]{64}$/),
+    }])
+    expect((await ask(at(), 'DELETE', leave, { headers: keys().admin })).status).toBe(204)
+  })
+
+  it('registers no other service of Shoal’s own', async () => {
+    for (const service of ['shoal.Inference', 'shoal.Worker', 'shoal.Training', 'shoal.Elsewhere']) {
+      const json = { ...record, service }
+      const answer = await ask(at(), 'POST', '/registry/instances', { json, headers: keys().admin })
+      expect([answer.status, answer.json.detail]).toEqual([400, expect.stringContaining('reserved')])
+    }
+  })
+}
