@@ -5,7 +5,7 @@ import { abortError } from '../../shared/rpc/deadline.ts'
 import { CONTENT_TYPES, type HttpCodec, inCodec } from '../../shared/rpc/http.ts'
 import { metadataOfResponse } from '../../shared/rpc/metadata.ts'
 import type { RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
-import { headersOf, pathOf, readAnswer } from '../../shared/rpc/transports/fetch.ts'
+import { fetchTransport, headersOf, pathOf, readAnswer } from '../../shared/rpc/transports/fetch.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 
 /** Ways to services that have an address of their own. */
@@ -41,7 +41,10 @@ export function nodeUpstream(): Upstream {
         throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
       }
       const root = url.pathname.replace(/\/+$/, '')
-      return (request) => call(agent, url.origin, root, request, headers)
+      // A stream is worth the web's objects: its items are passed on as they come, at the reader's pace.
+      const fetchByAgent = (request: Request) => fetch(request, { dispatcher: agent } as RequestInit)
+      const stream = fetchTransport(base, { headers, fetch: fetchByAgent }).send
+      return (request) => request.stream ? stream(request) : call(agent, url.origin, root, request, headers)
     },
     close: () => agent.destroy(),
   }
@@ -54,9 +57,6 @@ async function call(
   request: RpcRequest,
   more: Readonly<Record<string, string>> | undefined,
 ): Promise<RpcResponse> {
-  if (request.stream) {
-    throw new RpcError('unimplemented', 'Cannot stream over plain HTTP: use a socket transport', { neverSent: true })
-  }
   if (request.signal.aborted) throw abortError(request.signal.reason)
   const { codec, body } = inCodec(request.payload, request.payload.codec === 'json' ? 'json' : 'msgpack')
   const headers = headersOf(request)

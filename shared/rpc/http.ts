@@ -4,6 +4,7 @@ import { LIMITS } from '../base/limits.ts'
 import { isRange } from '../base/version.ts'
 import { invalid, isErrorCode, RpcError } from '../wire/errors.ts'
 import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
+import { openEnvelope } from './envelope.ts'
 import { httpStatusOf, readConnectDetails, withStatus, writeConnectError } from './http_error.ts'
 import { metadataOfRequest, metadataOfResponse } from './metadata.ts'
 import type { RpcRequest, UnaryResponse } from './send.ts'
@@ -15,6 +16,9 @@ export { httpStatusOf } from './http_error.ts'
 export const CONTENT_TYPES = { json: 'application/json', msgpack: 'application/msgpack' } as const
 
 export type HttpCodec = keyof typeof CONTENT_TYPES
+
+/** The same codecs in a stream's envelopes. */
+export const STREAM_TYPES = { json: 'application/connect+json', msgpack: 'application/connect+msgpack' } as const
 
 /** What is read of a request or an answer: the web's Request and Response have it, and so has a runtime's own message. */
 export interface HttpMessage {
@@ -33,7 +37,8 @@ export interface HeadersLike extends Iterable<[string, string]> {
 export interface HttpAnswer {
   status: number
   headers: Record<string, string>
-  body: Bytes | string
+  /** A stream is that of a server-streaming method; whoever cannot send it on must cancel it. */
+  body: Bytes | string | ReadableStream<Uint8Array>
 }
 
 export function toResponse({ status, headers, body }: HttpAnswer): Response {
@@ -47,7 +52,9 @@ export async function readHttpRequest(
   method: string,
 ): Promise<Omit<RpcRequest, 'signal'>> {
   const { headers } = request
-  const codec = codecOf(headers.get('content-type'))
+  const contentType = headers.get('content-type')
+  const plain = codecOf(contentType)
+  const codec = plain ?? streamTypeOf(contentType)
   if (!codec) throw unsupported('content-type', 'application/json or application/msgpack', headers)
   const version = headers.get('shoal-version') ?? ''
   const group = headers.get('shoal-group') ?? 'default'
@@ -63,17 +70,18 @@ export async function readHttpRequest(
   if (protocol !== null && protocol !== '1') {
     throw invalid(`Cannot read the request: connect-protocol-version must be 1, got "${protocol.slice(0, 80)}"`)
   }
+  const body = await readBody(request, codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes)
   return {
     service,
     method,
     version,
     group,
-    stream: false,
+    stream: plain === undefined || wantsEvents(headers),
     idempotent: headers.get('shoal-idempotent') === '1',
     timeoutMs: readTimeout(headers.get('connect-timeout-ms')),
     traceparent: continueTrace(headers.get('traceparent')),
     metadata: metadataOfRequest(headers),
-    payload: { codec, body: await readBody(request, codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes) },
+    payload: { codec, body: plain ? body : openEnvelope(body) },
   }
 }
 
@@ -144,6 +152,18 @@ function codecOf(contentType: string | null): HttpCodec | undefined {
   const mime = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase()
   if (mime === CONTENT_TYPES.json) return 'json'
   return mime === CONTENT_TYPES.msgpack || mime === 'application/x-msgpack' ? 'msgpack' : undefined
+}
+
+/** The codec of a stream in envelopes. */
+export function streamTypeOf(contentType: string | null): HttpCodec | undefined {
+  const mime = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase()
+  if (mime === STREAM_TYPES.json) return 'json'
+  return mime === STREAM_TYPES.msgpack ? 'msgpack' : undefined
+}
+
+/** Whether a caller of a streaming method takes it as server-sent events: `curl -N -H 'accept: text/event-stream'`. */
+export function wantsEvents(headers: HeadersLike): boolean {
+  return headers.get('accept')?.includes('text/event-stream') ?? false
 }
 
 function unsupported(header: string, expected: string, headers: HeadersLike): RpcError {

@@ -1,13 +1,24 @@
 import type { Clock } from '../base/clock.ts'
 import { RpcError } from '../wire/errors.ts'
 import { Deadline } from './deadline.ts'
-import { answerOf, answerOfError, type HttpAnswer, type HttpCodec, type HttpMessage, readHttpRequest } from './http.ts'
+import {
+  answerOf,
+  answerOfError,
+  type HttpAnswer,
+  type HttpCodec,
+  type HttpMessage,
+  readHttpRequest,
+  streamTypeOf,
+} from './http.ts'
+import { answerStream } from './http_stream.ts'
 import type { Send } from './send.ts'
 
 export interface HttpServerOptions {
   clock: Clock
   /** Hears of each answer: its code ('ok' or an error's) and the failure behind an `internal` one. */
   onAnswer?(code: string, failure: RpcError | undefined): void
+  /** Who calls, as far as whoever let the caller in knows. */
+  caller?: string
 }
 
 /** A request whose signal aborts when its caller has gone. */
@@ -19,14 +30,20 @@ export async function answerHttp(
   request: HttpRequest,
   service: string,
   method: string,
-  { clock, onAnswer }: HttpServerOptions,
+  { clock, onAnswer, caller }: HttpServerOptions,
 ): Promise<HttpAnswer> {
   try {
-    const call = await readHttpRequest(request, service, method)
+    const read = await readHttpRequest(request, service, method)
+    const call = caller === undefined ? read : { ...read, caller }
+    if (call.stream) {
+      const form = streamTypeOf(request.headers.get('content-type')) ? 'connect' : 'events'
+      const onEnd = (code: string, failure: RpcError | undefined) => onAnswer?.(code, failure)
+      return await answerStream(send, call, { clock, gone: request.signal, form, onEnd })
+    }
     using deadline = new Deadline(clock, call.timeoutMs, request.signal)
     const response = await send({ ...call, signal: deadline.signal })
     if (response.kind !== 'unary') {
-      throw new RpcError('unimplemented', `Cannot stream ${service}/${method} over plain HTTP: use a socket`)
+      throw new RpcError('internal', `Cannot answer ${service}/${method}: expected one value, got a stream`)
     }
     const answer = answerOf(response, call.payload.codec as HttpCodec)
     onAnswer?.('ok', undefined)

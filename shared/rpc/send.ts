@@ -29,6 +29,8 @@ export interface RpcRequest {
   traceparent: string
   metadata: Metadata
   payload: Payload
+  /** Who calls, as whoever let the caller in says: the id of an API key. Absent where nobody does. */
+  caller?: string
 }
 
 export type RpcResponse =
@@ -36,6 +38,7 @@ export type RpcResponse =
   | { kind: 'stream'; metadata: Metadata; payloads: AsyncIterable<Payload> }
 
 export type UnaryResponse = Extract<RpcResponse, { kind: 'unary' }>
+export type StreamResponse = Extract<RpcResponse, { kind: 'stream' }>
 
 /** A way to reach a server. `codec` is the form in which it carries messages best. */
 export interface Transport {

@@ -17,6 +17,7 @@ import { pathCases } from './gateway_path_cases.ts'
 import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
+import { streamCases } from './gateway_stream_cases.ts'
 import { closeOf, workerCases } from './gateway_worker_cases.ts'
 
 export interface GatewayUnderTest {
@@ -79,6 +80,7 @@ export function gatewaySuite(
         describe('binary tensor data', () => binaryCases(at, { packs: !platformPacks }))
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
+        describe('streams', () => streamCases(at))
         describe('refusals', () => {
           refusalCases(at)
           if (!forgetsBrokenRequests) brokenRequestCases(at)

@@ -16,8 +16,10 @@ import { loadSuite } from '../unit/routing/load_suite.ts'
 import { pickerSuite } from '../unit/routing/picker_suite.ts'
 import { retryBudgetSuite } from '../unit/routing/retry_budget_suite.ts'
 import { routerSuite } from '../unit/routing/router_suite.ts'
+import { bulkheadSuite } from '../unit/rpc/bulkhead_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
 import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
+import { httpStreamSuite } from '../unit/rpc/http_stream_suite.ts'
 import { httpSuite } from '../unit/rpc/http_suite.ts'
 import { peerSuite } from '../unit/rpc/peer_suite.ts'
 import { portSuite } from '../unit/rpc/port_suite.ts'
@@ -53,7 +55,9 @@ export const suites: readonly Suite[] = [
   portSuite,
   socketSuite,
   clientSuite,
+  bulkheadSuite,
   httpSuite,
+  httpStreamSuite,
   joinSuite,
   poolDispatchSuite,
   poolBatchSuite,

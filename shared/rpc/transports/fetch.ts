@@ -1,7 +1,10 @@
 import { invalid, RpcError } from '../../wire/errors.ts'
 import { abortError } from '../deadline.ts'
-import { CONTENT_TYPES, type HttpCodec, inCodec, readHttpResponse } from '../http.ts'
-import type { RpcRequest, Send, Transport, UnaryResponse } from '../send.ts'
+import { sealEnvelope } from '../envelope.ts'
+import { CONTENT_TYPES, type HttpCodec, inCodec, readHttpResponse, STREAM_TYPES } from '../http.ts'
+import { readStreamAnswer } from '../http_stream.ts'
+import type { Payload } from '../../wire/payload.ts'
+import type { RpcRequest, RpcResponse, Send, Transport, UnaryResponse } from '../send.ts'
 
 export interface FetchOptions {
   codec?: HttpCodec
@@ -24,12 +27,12 @@ function fetchSend(base: string, options: FetchOptions): Send {
   const root = base.replace(/\/+$/, '')
   const send = options.fetch ?? ((request: Request) => globalThis.fetch(request))
   return async (request) => {
-    if (request.stream) {
-      throw new RpcError('unimplemented', 'Cannot stream over plain HTTP: use a socket transport', { neverSent: true })
-    }
     const outgoing = toHttpRequest(root, request, options)
     try {
-      return await readAnswer(await send(outgoing), request.service, root)
+      const response = await send(outgoing)
+      if (!request.stream) return await readAnswer(response, request.service, root)
+      refuseRedirect(response, request.service, root)
+      return aborting(await readStreamAnswer(response), request, root)
     } catch (thrown) {
       if (request.signal.aborted) throw abortError(request.signal.reason)
       throw thrown instanceof RpcError ? thrown : unreachable(root, thrown)
@@ -37,8 +40,31 @@ function fetchSend(base: string, options: FetchOptions): Send {
   }
 }
 
+/** A stream whose failure on the way reads as that of a call does. */
+function aborting(response: RpcResponse, request: RpcRequest, root: string): RpcResponse {
+  return response.kind === 'stream' ? { ...response, payloads: explained(response.payloads, request, root) } : response
+}
+
+async function* explained(
+  payloads: AsyncIterable<Payload>,
+  { signal }: RpcRequest,
+  root: string,
+): AsyncGenerator<Payload> {
+  try {
+    yield* payloads
+  } catch (thrown) {
+    if (signal.aborted) throw abortError(signal.reason)
+    throw thrown instanceof RpcError ? thrown : unreachable(root, thrown)
+  }
+}
+
 /** Reads an answer to a call. @throws RpcError if it is an error, or a redirect */
 export async function readAnswer(response: Response, service: string, root: string): Promise<UnaryResponse> {
+  refuseRedirect(response, service, root)
+  return await readHttpResponse(response)
+}
+
+function refuseRedirect(response: Response, service: string, root: string): void {
   // In browsers a redirect that is not followed shows neither its status nor its target.
   if (response.type === 'opaqueredirect' || (response.status >= 300 && response.status < 400)) {
     throw new RpcError(
@@ -46,17 +72,17 @@ export async function readAnswer(response: Response, service: string, root: stri
       `Cannot call ${service}: ${root} answered with a redirect, which is not followed`,
     )
   }
-  return await readHttpResponse(response)
 }
 
 function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions): Request {
   const codec: HttpCodec = request.payload.codec === 'json' ? 'json' : options.codec ?? 'msgpack'
   const { body } = inCodec(request.payload, codec)
+  const types = request.stream ? STREAM_TYPES : CONTENT_TYPES
   try {
     return new Request(root + pathOf(request), {
       method: 'POST',
-      headers: { ...options.headers, ...headersOf(request), 'content-type': CONTENT_TYPES[codec] },
-      body,
+      headers: { ...options.headers, ...headersOf(request), 'content-type': types[codec] },
+      body: request.stream ? sealEnvelope({ flags: 0, data: body }) : body,
       signal: request.signal,
       redirect: 'manual',
     })
@@ -81,6 +107,7 @@ export function headersOf(request: RpcRequest): Record<string, string> {
   if (request.version) headers['shoal-version'] = request.version
   if (request.group !== 'default') headers['shoal-group'] = request.group
   if (request.idempotent) headers['shoal-idempotent'] = '1'
+  if (request.caller !== undefined) headers['shoal-caller'] = request.caller
   return headers
 }
 

@@ -193,11 +193,11 @@ it('goes to http(s) addresses alone, below their path', async () => {
   for (const base of ['', '/rpc', 'ftp://127.0.0.1/', 'file:///etc/passwd']) {
     expect(() => to.upstream.connect(base)).toThrow('expected an absolute URL')
   }
-  await rejected(to.send(requestOf(1, { stream: true })), 'unimplemented', /use a socket/)
+  await rejected(to.send(requestOf(1, { stream: true })), 'unknown', /content-type must be application\/connect/)
   for (const value of ['a\r\nx-b: c', '\u0000']) {
     await rejected(to.send(requestOf(1, { metadata: { 'x-a': value } })), 'invalid_argument', /HTTP does not carry/)
   }
-  expect(paths.length).toBe(3)
+  expect(paths.length).toBe(4)
 })
 
 it('fails what is in flight when it is closed', async () => {

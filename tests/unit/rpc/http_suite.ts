@@ -388,19 +388,6 @@ export const httpSuite: Suite = {
       assert.deepEqual(error.details, [{ id: 7 }])
     },
 
-    'a stream is not for plain HTTP, either way': async () => {
-      const { transport } = served(() =>
-        Promise.resolve({ kind: 'stream', metadata: {}, payloads: (async function* () {})() })
-      )
-      const refused = await rejected(
-        transport().send(requestOf(1, { stream: true })),
-        'unimplemented',
-        /Cannot stream over plain HTTP/,
-      )
-      assert.isTrue(refused.neverSent)
-      await rejected(transport().send(requestOf(1)), 'unimplemented', /over plain HTTP: use a socket/)
-    },
-
     'redirects are not followed': async () => {
       for (const status of [301, 302, 303, 307, 308]) {
         const redirect = new Response(null, { status, headers: { location: 'http://169.254.169.254/' } })
