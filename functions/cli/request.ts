@@ -20,5 +20,5 @@ export async function request<T>(
     },
   )
   if (!response.ok) throw await readHttpError(response)
-  return await response.json() as T
+  return (response.status === 204 ? undefined : await response.json()) as T
 }

@@ -28,7 +28,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.use('/v2/repository/*', scope('call'))
   app.route('/v2', openInference(deps))
 
-  app.put('/models/*', scope('admin'))
+  app.on(['PUT', 'PATCH', 'DELETE'], '/models/*', scope('admin'))
   app.get('/models', scope('call'))
   app.get('/blobs/*', scope('worker'))
   app.route('/', models(deps))

@@ -3,6 +3,7 @@ import { Inference } from '../../shared/contracts/inference.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
 import { checkInputs } from '../../shared/models/check_inputs.ts'
+import { type ResultCache, SHARED_RUN_MS } from '../../shared/models/result_cache.ts'
 import { validate } from '../../shared/rpc/contract.ts'
 import { createServer, implement } from '../../shared/rpc/server.ts'
 import type { Metadata, Send } from '../../shared/rpc/send.ts'
@@ -35,16 +36,32 @@ export interface InferResult {
 export type Infer = (call: InferCall) => Promise<InferResult>
 
 /** Runs a model by name: looks it up, checks the inputs against its signature, and calls a pool that has workers. */
-export function createInference(deps: { catalog: ModelCatalog; route: Send }): Infer {
+export function createInference(deps: { catalog: ModelCatalog; route: Send; results?: ResultCache }): Infer {
   return async (call) => {
     const manifest = deps.catalog.peek(call.model, call.version) ??
       await findModel(deps.catalog, call.model, call.version)
     const given = Object.entries(call.inputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
     checkInputs(manifest.name, manifest.signature, given)
     const wanted = checkOutputs(manifest, call.outputs)
-    const { outputs, metadata } = await runInPool(deps.route, manifest, call)
+    const { outputs, metadata } = manifest.cache && deps.results
+      ? await runOrRemember(deps.results, deps.route, manifest, call)
+      : await runInPool(deps.route, manifest, call)
     return { manifest, outputs: wanted ? pick(outputs, wanted) : outputs, metadata }
   }
+}
+
+/** The answer of a model whose answers may be kept; `shoal-cache` in its metadata tells where it came from. */
+async function runOrRemember(results: ResultCache, route: Send, manifest: ModelManifest, call: InferCall) {
+  const { outcome, outputs, result } = await results.get(manifest, call, (signal) => {
+    // A run that others may wait for as well is not bound to the time of the one who asked first.
+    const own = signal === call.signal
+    return runInPool(
+      route,
+      manifest,
+      own ? call : { ...call, signal, timeoutMs: Math.max(call.timeoutMs, SHARED_RUN_MS) },
+    )
+  })
+  return { outputs, metadata: { ...result?.metadata, 'shoal-cache': outcome } }
 }
 
 /** Calls `shoal.Pool/run`. The deadline is the caller's own, so no client of its own keeps time here. */

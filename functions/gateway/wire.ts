@@ -6,6 +6,7 @@ import type { Random } from '../../shared/base/random.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
+import { ResultCache } from '../../shared/models/result_cache.ts'
 import { preferHealthy, preferZone } from '../../shared/registry/health.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { RegistryWatch } from '../../shared/registry/watch.ts'
@@ -48,6 +49,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
   const { clock, leases } = platform
   const table = new RegistryTable(platform)
   const catalog = new ModelCatalog(platform.blobs, { clock })
+  const results = new ResultCache({ ...platform, shares: platform.lasting ?? false })
   const connect = connector(platform)
 
   const instances = async (service: string): Promise<readonly LeasedInstance[]> => {
@@ -83,7 +85,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
     catalog,
     route,
     hostToken: (url) => hostToken(platform.secret(), url),
-    infer: createInference({ catalog, route }),
+    infer: createInference({ catalog, route, results }),
     async pools() {
       const reachable: { instance: LeasedInstance; send: Send }[] = []
       for (const instance of await instances(Pool.name)) {

@@ -31,6 +31,14 @@ export const LIMITS = {
   maxControlBytes: 64 * KiB,
   /** Bytes of one pushed model. Cloudflare takes a request body of 100 MB; larger models need external data. */
   maxModelBytes: 100 * MiB,
+  /** Class names and the like of one model: ImageNet-21k's at their longest would not fit a manifest, ImageNet's do. */
+  maxLabels: 10_000,
+  /** Characters of an alias of a version, such as `stable`. */
+  maxAliasLength: 64,
+  /** Bytes of answers that a gateway keeps for models that allow it. A quarter of a Worker's memory. */
+  maxResultCacheBytes: 32 * MiB,
+  /** Longest that an answer is kept: a day. */
+  maxResultTtlMs: 86_400_000,
   /** Calls in flight on one socket. Each holds a table entry and its timer. */
   maxCallsPerSocket: 4096,
   /** Dimensions of a tensor: ONNX models use up to 8 in practice. */

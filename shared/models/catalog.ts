@@ -4,8 +4,10 @@ import { LIMITS } from '../base/limits.ts'
 import { compareVersions, isVersion } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { ModelManifest } from '../wire/signature.ts'
+import { Aliases, checkAlias, isAlias, LATEST } from './aliases.ts'
 import type { BlobStore } from './blob_store.ts'
 import { ManifestCache } from './manifest_cache.ts'
+import { type ModelOptions, withOptions } from './model_options.ts'
 import { readSignature } from './signature.ts'
 
 /** Manifests read at once by `list`: a Worker may have six connections open. */
@@ -13,21 +15,23 @@ const LIST_CONCURRENCY = 6
 
 /**
  * The registry of models on a blob store: `blobs/<sha256>` holds the bytes, `models/<name>/<version>.json` what is
- * known of them. A version, once pushed, never changes.
+ * known of them. The bytes of a version, once pushed, never change; what is said of them may.
  */
 export class ModelCatalog {
   readonly #blobs: BlobStore
   readonly #clock: Clock
   readonly #cache: ManifestCache
+  readonly #aliases: Aliases
 
   constructor(blobs: BlobStore, options: { clock: Clock }) {
     this.#blobs = blobs
+    this.#aliases = new Aliases(blobs)
     this.#clock = options.clock
     this.#cache = new ManifestCache(options.clock)
   }
 
   /**
-   * Checks a model and stores it. Pushing the same bytes again is no error and changes nothing.
+   * Checks a model and stores it. Pushing the same bytes again is no error and changes nothing, options included.
    * @param version a whole number or a semantic version; a leading 'v' is not part of it
    * @throws RpcError `invalid_argument` for a bad name, version or file; `already_exists` if that version has other bytes
    */
@@ -35,7 +39,7 @@ export class ModelCatalog {
     name: string,
     version: string,
     bytes: Uint8Array,
-    options: { labels?: readonly string[] } = {},
+    options: ModelOptions = {},
   ): Promise<ModelManifest> {
     checkName('push', name)
     checkVersion('push', version)
@@ -43,7 +47,7 @@ export class ModelCatalog {
       throw invalid(`Cannot push the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${bytes.length}`)
     }
     const { signature, opset } = readSignature(bytes)
-    const manifest: ModelManifest = {
+    const manifest = withOptions({
       name,
       version,
       sha256: await sha256Hex(bytes),
@@ -51,8 +55,7 @@ export class ModelCatalog {
       signature,
       opset,
       createdAt: new Date(this.#clock.now()).toISOString(),
-      ...(options.labels && { labels: options.labels }),
-    }
+    }, options)
     const stored = await this.#read(name, version) ?? await this.#store(manifest, bytes)
     if (stored.sha256 !== manifest.sha256) {
       throw new RpcError(
@@ -67,15 +70,20 @@ export class ModelCatalog {
 
   /**
    * A model's manifest, from memory where it was asked for within DEFAULTS.manifestCacheMs.
-   * @param version the newest release if none is named (a pre-release only where there is nothing else)
+   * @param version or an alias; the newest release if none is named (a pre-release only where there is nothing else)
    * @returns undefined if there is no such model or version
    * @throws RpcError `invalid_argument` if the name or version cannot be one
    */
   async find(name: string, version?: string): Promise<ModelManifest | undefined> {
     checkName('find', name)
-    if (version !== undefined) checkVersion('find', version)
+    const alias = version !== undefined && isAlias(version)
+    if (version !== undefined && !alias) checkVersion('find', version)
     return await this.#cache.get(name, version, async () => {
-      const wanted = version ?? newest(await this.#versions(name))
+      const wanted = version === undefined || version === LATEST
+        ? newest(await this.#versions(name))
+        : alias
+        ? await this.#aliases.get(name, version)
+        : version
       return wanted === undefined ? undefined : await this.#read(name, wanted)
     })
   }
@@ -97,6 +105,72 @@ export class ModelCatalog {
   }
 
   /**
+   * Changes what is said of a version. Other gateways follow within DEFAULTS.manifestCacheMs.
+   * @throws RpcError `not_found` if there is no such version, `invalid_argument` for options that do not fit the model
+   */
+  async amend(name: string, version: string, options: ModelOptions): Promise<ModelManifest> {
+    const amended = withOptions(await this.#require('change', name, version), options)
+    await this.#blobs.put(keyOf(name, version), encodeManifest(amended))
+    this.#cache.forget(name)
+    return amended
+  }
+
+  /** Names of versions that can be moved, by model. */
+  aliases(): Promise<Record<string, Record<string, string>>> {
+    return this.#aliases.all()
+  }
+
+  /** Gives a version a name, or moves it there. @throws RpcError `not_found` if there is no such version */
+  async setAlias(name: string, alias: string, version: string): Promise<void> {
+    checkAlias(alias)
+    await this.#require('name', name, version)
+    await this.#aliases.set(name, alias, version)
+    this.#cache.forget(name)
+  }
+
+  /** A missing alias is no error. */
+  async deleteAlias(name: string, alias: string): Promise<void> {
+    checkName('find', name)
+    checkAlias(alias)
+    await this.#aliases.delete(name, alias)
+    this.#cache.forget(name)
+  }
+
+  /**
+   * Removes a version, or all of a model, and the bytes that no other version has. Workers that have it loaded may serve it
+   * for DEFAULTS.manifestCacheMs more, to callers of gateways that know it.
+   * @throws RpcError `not_found` if there is none, `failed_precondition` if an alias names the version
+   */
+  async delete(name: string, version?: string): Promise<ModelManifest[]> {
+    checkName('delete', name)
+    const aliases = await this.#aliases.of(name)
+    const all = version === undefined ? await this.#versions(name) : [version]
+    const removed = await Promise.all(all.map((one) => this.#require('delete', name, one)))
+    if (removed.length === 0) throw new RpcError('not_found', `Cannot delete model "${name}": there is none`)
+    const named = Object.keys(aliases).filter((alias) => aliases[alias] === version)
+    if (named.length > 0) {
+      throw new RpcError(
+        'failed_precondition',
+        `Cannot delete "${name}" version ${version}: no alias may name it, got ${named.join(', ')} (move it first)`,
+      )
+    }
+    if (version === undefined) await Promise.all(Object.keys(aliases).map((alias) => this.#aliases.delete(name, alias)))
+    for (const one of all) await this.#blobs.delete(keyOf(name, one))
+    this.#cache.forget(name)
+    const used = new Set((await this.list()).map(({ sha256 }) => sha256))
+    for (const { sha256 } of removed) if (!used.has(sha256)) await this.#blobs.delete(`blobs/${sha256}`)
+    return removed
+  }
+
+  async #require(action: string, name: string, version: string): Promise<ModelManifest> {
+    checkName('find', name)
+    checkVersion('find', version)
+    const manifest = await this.#read(name, version)
+    if (manifest) return manifest
+    throw new RpcError('not_found', `Cannot ${action} "${name}" version ${version}: it was never pushed`)
+  }
+
+  /**
    * The bytes of a model. Whoever loads them compares their SHA-256 with the one asked for.
    * @throws RpcError `invalid_argument` unless `sha256` is 64 lower-case hex digits
    */
@@ -109,14 +183,14 @@ export class ModelCatalog {
 
   /** Writes the blob before the manifest, so that a manifest always has its blob. @returns what stands there now */
   async #store(manifest: ModelManifest, bytes: Uint8Array): Promise<ModelManifest> {
-    const json = encodeUtf8(JSON.stringify(manifest, undefined, 2))
-    if (json.length > LIMITS.maxManifestBytes) {
-      throw invalid(
-        `Cannot push the model: its manifest must have at most ${LIMITS.maxManifestBytes} bytes, got ${json.length} (fewer inputs, outputs or labels)`,
-      )
-    }
+    const json = encodeManifest(manifest)
     await this.#blobs.putIfAbsent(`blobs/${manifest.sha256}`, bytes)
-    if (await this.#blobs.putIfAbsent(keyOf(manifest.name, manifest.version), json)) return manifest
+    const isNew = await this.#blobs.putIfAbsent(keyOf(manifest.name, manifest.version), json)
+    // Whoever deletes the last other version of these bytes meanwhile may not have seen this one.
+    const stored = await this.#blobs.open(`blobs/${manifest.sha256}`)
+    if (stored) await stored.stream.cancel()
+    else await this.#blobs.putIfAbsent(`blobs/${manifest.sha256}`, bytes)
+    if (isNew) return manifest
     return await this.#read(manifest.name, manifest.version) ?? manifest
   }
 
@@ -150,6 +224,14 @@ export class ModelCatalog {
   }
 }
 
+function encodeManifest(manifest: ModelManifest): Uint8Array {
+  const json = encodeUtf8(JSON.stringify(manifest, undefined, 2))
+  if (json.length <= LIMITS.maxManifestBytes) return json
+  throw invalid(
+    `Cannot keep the model: its manifest must have at most ${LIMITS.maxManifestBytes} bytes, got ${json.length} (fewer inputs, outputs or labels)`,
+  )
+}
+
 function keyOf(name: string, version: string): string {
   return `models/${name}/${version}.json`
 }
@@ -162,7 +244,7 @@ function compareText(left: string, right: string): number {
   return left < right ? -1 : left > right ? 1 : 0
 }
 
-function checkName(action: 'push' | 'find', name: string): void {
+function checkName(action: 'push' | 'find' | 'delete', name: string): void {
   if (/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) && name.length <= LIMITS.maxNameLength) return
   throw invalid(
     `Cannot ${action} a model: its name must be 1 to ${LIMITS.maxNameLength} of [A-Za-z0-9._-] and begin with a letter or digit, got ${

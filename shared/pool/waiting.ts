@@ -4,7 +4,6 @@ import { LIMITS } from '../base/limits.ts'
 import { jitter, type Random } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
 import { CallQueue } from './call_queue.ts'
-import type { Backlog } from './choice.ts'
 import { DrainMeter } from './drain_meter.ts'
 import { FairShare } from './fair_share.ts'
 import { before, type PoolCall } from './pool_call.ts'
@@ -97,14 +96,6 @@ export class Waiting {
     this.#left(calls, true)
     this.#drain.started()
     return calls
-  }
-
-  /** What waits, from the point of view of the call that goes next. */
-  backlogOf({ model, rows }: PoolCall): Backlog {
-    let runs = 0
-    for (const queue of this.#queues.values()) runs += queue.runs
-    const queued = model.batchable ? this.#queues.get(model.sha256)?.rows ?? 0 : 0
-    return { rows: Math.max(rows, Math.min(LIMITS.maxBatch, queued)), runs: Math.max(1, runs) }
   }
 
   takeAll(): PoolCall[] {

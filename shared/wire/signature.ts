@@ -30,4 +30,8 @@ export interface ModelManifest {
   createdAt: string
   /** Class names and the like, shown by the console. */
   labels?: readonly string[]
+  /** Only 'public' models go to volunteers. Private where nothing is said. */
+  visibility?: 'public' | 'private'
+  /** Gateways may keep its answers: for how long, and how many bytes each of them. Not where nothing is said. */
+  cache?: { ttlMs: number; maxBytes: number }
 }

@@ -37,6 +37,11 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'service', method: 'PUT', path: '/registry/instances/a/lease', status: 400, options: { json: {} } },
   { scope: 'service', method: 'DELETE', path: '/registry/instances/a', status: 400 },
   { scope: 'admin', method: 'PUT', path: '/models/keyed/versions/x', status: 400, options: { body: 'x' } },
+  { scope: 'admin', method: 'PATCH', path: '/models/none/versions/1', status: 404, options: { json: {} } },
+  { scope: 'admin', method: 'DELETE', path: '/models/none', status: 404 },
+  { scope: 'admin', method: 'DELETE', path: '/models/none/versions/1', status: 404 },
+  { scope: 'admin', method: 'PUT', path: '/models/none/aliases/a', status: 404, options: { json: { version: '1' } } },
+  { scope: 'admin', method: 'DELETE', path: '/models/none/aliases/a', status: 204 },
 ]
 
 export function keyCases(at: () => string, keys: () => Keys): void {
@@ -119,6 +124,29 @@ export function keyCases(at: () => string, keys: () => Keys): void {
       expect([path, (await ask(at(), 'GET', path)).status]).toEqual([path, 200])
     }
     for (const path of ['/', '/join']) expect((await ask(at(), 'GET', path)).status).not.toBe(401)
+  })
+
+  it('never gives an answer that one caller got to another', async () => {
+    const options = encodeURIComponent(JSON.stringify({ cache: { ttlMs: 600_000, maxBytes: 100_000 } }))
+    await ask(at(), 'PUT', '/models/keyed-answers/versions/1', {
+      body: identityModel('float32'),
+      headers: { ...keys().admin, 'shoal-options': options },
+    })
+    const x = { name: 'x', shape: [1, 2], datatype: 'FP32', data: [3, 4] }
+    const call = async (headers: Record<string, string>) => {
+      const answer = await ask(at(), 'POST', '/v2/models/keyed-answers/infer', { json: { inputs: [x] }, headers })
+      expect(answer.json.outputs[0].data).toEqual([3, 4])
+      return answer.headers.get('shoal-cache')
+    }
+    expect([await call(keys().call), await call(keys().call)]).toEqual(['miss', 'hit'])
+    expect([await call(keys().admin), await call(keys().admin)]).toEqual(['miss', 'hit'])
+    // By the other face too: whoever asks is told apart by the key there as well.
+    const tensor = Tensor.from('float32', [1, 2], [3, 4])
+    const other = await inferenceAt(at(), { headers: keys().call }).infer({
+      model: 'keyed-answers',
+      inputs: { x: tensor },
+    })
+    expect(other.outputs.y?.data).toEqual(Float32Array.of(3, 4))
   })
 
   it('answers calls with a key, on a worker that joined with one', async () => {

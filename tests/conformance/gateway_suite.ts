@@ -8,6 +8,7 @@ import { temporaryFolder } from '../fixtures/process.ts'
 import { binaryCases } from './gateway_binary_cases.ts'
 import { cancellationCases } from './gateway_cancellation_cases.ts'
 import { hostCases, hostKeyCases } from './gateway_host_cases.ts'
+import { catalogCases } from './gateway_catalog_cases.ts'
 import { bearer } from './gateway_http.ts'
 import { keyCases } from './gateway_key_cases.ts'
 import { modelCases } from './gateway_model_cases.ts'
@@ -76,6 +77,7 @@ export function gatewaySuite(
           silent = closeOf(at())
         })
         describe('models', () => modelCases(at))
+        describe('catalog', () => catalogCases(at))
         describe('Open Inference Protocol', () => openInferenceCases(at))
         describe('binary tensor data', () => binaryCases(at, { packs: !platformPacks }))
         describe('RPC', () => rpcCases(at))

@@ -1,11 +1,17 @@
 import { Hono } from 'hono'
+import * as z from 'zod'
 import { LIMITS } from '../../../shared/base/limits.ts'
+import { readOptions } from '../../../shared/models/model_options.ts'
 import { readBody } from '../../../shared/rpc/http.ts'
+import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
 import { toProblem } from './problem.ts'
 
-/** Models and their bytes: `PUT /models/{name}/versions/{v}`, `GET /models`, `GET /blobs/{sha256}`. */
+/**
+ * Models and their bytes: `PUT`, `PATCH` and `DELETE /models/{name}/versions/{v}`, `DELETE /models/{name}`,
+ * `PUT` and `DELETE /models/{name}/aliases/{alias}`, `GET /models`, `GET /blobs/{sha256}`.
+ */
 export function models(deps: GatewayDeps): Hono {
   const app = new Hono()
 
@@ -13,13 +19,46 @@ export function models(deps: GatewayDeps): Hono {
     const { name, version } = context.req.param()
     const bytes = await readBody(context.req.raw, LIMITS.maxModelBytes)
     const manifest = await deps.catalog.push(name, version, bytes, {
+      ...readOptions(readJsonHeader(context.req.header('shoal-options'))),
       labels: readLabels(context.req.header('shoal-labels')),
     })
     deps.log('info', 'model pushed', { name, version, sha256: manifest.sha256, bytes: manifest.bytes })
     return context.json(manifest)
   })
 
-  app.get('/models', async (context) => context.json({ models: await deps.catalog.list() }))
+  // Changes what is said of a version: {"cache":{"ttlMs":60000,"maxBytes":1000000}} turns its result cache on.
+  app.patch('/models/:name/versions/:version', async (context) => {
+    const { name, version } = context.req.param()
+    return context.json(await deps.catalog.amend(name, version, readOptions(await readJson(context.req.raw))))
+  })
+
+  for (const path of ['/models/:name', '/models/:name/versions/:version']) {
+    app.delete(path, async (context) => {
+      const { name, version } = context.req.param() as { name: string; version?: string }
+      const deleted = await deps.catalog.delete(name, version)
+      deps.log('info', 'model deleted', { name, versions: deleted.map((one) => one.version) })
+      return context.json({ deleted: deleted.map((one) => ({ name, version: one.version, sha256: one.sha256 })) })
+    })
+  }
+
+  app.put('/models/:name/aliases/:alias', async (context) => {
+    const { name, alias } = context.req.param()
+    const { version } = readAliasBody(await readJson(context.req.raw))
+    await deps.catalog.setAlias(name, alias, version)
+    deps.log('info', 'alias set', { name, alias, version })
+    return context.json({ name, alias, version })
+  })
+
+  app.delete('/models/:name/aliases/:alias', async (context) => {
+    const { name, alias } = context.req.param()
+    await deps.catalog.deleteAlias(name, alias)
+    return context.body(null, 204)
+  })
+
+  app.get('/models', async (context) => {
+    const [models, aliases] = await Promise.all([deps.catalog.list(), deps.catalog.aliases()])
+    return context.json({ models, aliases })
+  })
 
   app.get('/blobs/:sha256', async (context) => {
     const { sha256 } = context.req.param()
@@ -38,6 +77,27 @@ export function models(deps: GatewayDeps): Hono {
 
   app.onError((thrown) => toProblem(thrown))
   return app
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  return decodeJson(await readBody(request, LIMITS.maxManifestBytes))
+}
+
+const aliasBody = z.strictObject({ version: z.string().max(LIMITS.maxNameLength) })
+
+function readAliasBody(json: unknown): z.infer<typeof aliasBody> {
+  const parsed = aliasBody.safeParse(json)
+  if (parsed.success) return parsed.data
+  throw invalid('Cannot set the alias: the body must be {"version": "…"}')
+}
+
+/** Options as a header carries them: percent-encoded JSON. */
+function readJsonHeader(header: string | undefined): unknown {
+  try {
+    return header === undefined ? {} : JSON.parse(decodeURIComponent(header))
+  } catch (cause) {
+    throw invalid('Cannot push the model: shoal-options must be percent-encoded JSON', { cause })
+  }
 }
 
 /** Labels as a header carries them: percent-encoded, with commas between. */
