@@ -1,3 +1,4 @@
+import '../node_heap.ts'
 import process from 'node:process'
 import { lineOf, runCommandLine } from './commands.ts'
 

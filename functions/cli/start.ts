@@ -6,6 +6,7 @@ import { jsonLog } from '../../shared/base/log.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { createKey } from '../../shared/stores/keys.ts'
 import { DEMO_MODEL_NAME, DIGITS_LABELS, DIGITS_MODEL_NAME, readDemoModel, readDigitsModel } from '../demo/files.ts'
+import type { LocalRelay } from '../gateway/host.ts'
 import { startNodeGateway } from '../gateway/node.ts'
 import { type HostWorker, startHostWorker } from '../worker/host_worker.ts'
 import { type Command, type GatewayAccess, parse, wholeNumber } from './command.ts'
@@ -66,7 +67,7 @@ export const start: Command = {
     say(`keys     ${gateway.mode === 'keys' ? 'required' : 'none needed on loopback'}`)
     const demo = !values['no-demo'] && await pushDemos(access)
     for (let i = 0; i < count; i++) {
-      workers.push(await joinLocally(access, `local-${i + 1}`, join(dataDir, 'cache'), log))
+      workers.push(await joinLocally(access, `local-${i + 1}`, join(dataDir, 'cache'), log, gateway.local))
     }
     if (count > 0 && demo) await runDemo(access, say)
     say(`shoal ready ${url}`)
@@ -111,6 +112,7 @@ async function joinLocally(
   name: string,
   cacheDir: string,
   log: ReturnType<typeof jsonLog>,
+  relay: LocalRelay,
 ): Promise<HostWorker> {
   const serving = Promise.withResolvers<void>()
   const worker = await startHostWorker({
@@ -120,6 +122,7 @@ async function joinLocally(
     name,
     cacheDir,
     log,
+    enrol: relay.enrol,
     onState(state) {
       if (state.phase === 'serving') serving.resolve()
       if (state.phase === 'waiting') say(`worker   ${name}: ${state.reason}; trying again`)

@@ -160,11 +160,12 @@ export const train: Command = {
     display.gateway(access.url, own !== undefined)
     const stops: (() => Promise<void>)[] = []
     try {
-      stops.push(await startWorkers(count, access, cache, log))
+      stops.push(await startWorkers(count, access, cache, log, own?.local))
       stops.push(await openTabs(whole('tabs', 0, 64), access, 'auto', log))
       await trainOnGateway({
         ...options,
         access,
+        local: own?.local,
         signal: stop,
         onEvent: (event) => display.show(event),
       })

@@ -7,9 +7,11 @@ import { Metrics } from '../../shared/base/metrics.ts'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
 import type { Send } from '../../shared/rpc/send.ts'
+import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
+import { LocalSocket } from '../relay/local_socket.ts'
 import { createGateway } from './app.ts'
 import { fileAssets } from './assets.ts'
 import type { Guard } from './guard.ts'
@@ -41,8 +43,19 @@ export type OpenLink = (link: WorkerLink) => LinkEnd | undefined
 /** Upgrades a request to a socket and connects it, in the runtime's way. */
 export type Upgrade = (context: Context, open: OpenLink) => Response | Promise<Response>
 
+/** The relay of a gateway's own process, for what else lives there: nothing on the way to it is sent. */
+export interface LocalRelay {
+  /** Its name in the registry. */
+  readonly name: string
+  /** Calls what it serves. */
+  readonly send: Send
+  /** Enrols a worker of this process. */
+  enrol(): Promise<{ token: string; socket: SocketLike }>
+}
+
 export interface HostGateway {
   app: Hono
+  local: LocalRelay
   guard: Guard
   rpc: RpcAnswer
   store: string
@@ -87,6 +100,11 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const rpc = createRpcAnswer(gateway)
   return {
     app: createGateway(gateway, rpc),
+    local: {
+      name: relay.name,
+      send: relay.hub.send,
+      enrol: async () => ({ ...await relay.enrol(), socket: new LocalSocket((link) => relay.accept(link)) }),
+    },
     guard,
     rpc,
     store: stores.description,

@@ -13,12 +13,21 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { nodeRpc } from './node_rpc.ts'
 import { nodeUpstream } from './node_upstream.ts'
-import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
+import {
+  cannotListen,
+  type HostOptions,
+  type LocalRelay,
+  openHostGateway,
+  type OpenLink,
+  type Upgrade,
+} from './host.ts'
 
 export interface RunningGateway {
   url: string
   store: string
   mode: string
+  /** The relay in this process. */
+  local: LocalRelay
   /** Answers what is in flight, then runs `beforeLinksEnd` (local workers leave), then ends the relay and the store. */
   close(beforeLinksEnd?: () => Promise<void>): Promise<void>
 }
@@ -28,7 +37,7 @@ const CLOSE_MS = 1_000
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
-  const { app, guard, rpc, store, endStreams, close } = await openHostGateway(
+  const { app, guard, rpc, store, local, endStreams, close } = await openHostGateway(
     { upstream: nodeUpstream(), ...options },
     upgrade,
   )
@@ -53,6 +62,7 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
           store,
           mode: guard.mode,
+          local,
           async close(beforeLinksEnd) {
             const closed = new Promise((done) =>
               server.close(done)

@@ -1,6 +1,7 @@
 import type { Clock } from '../../shared/base/clock.ts'
 import type { Callee, Directory } from '../../shared/rpc/directory.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
+import type { LocalRelay } from '../gateway/host.ts'
 
 /** How often the gateway is asked which relays have workers. */
 const POLL_MS = 1_000
@@ -17,16 +18,23 @@ export class GatewayDirectory implements Directory {
   readonly #gateway: string
   readonly #headers: Readonly<Record<string, string>>
   readonly #clock: Clock
+  readonly #local: Pick<LocalRelay, 'name' | 'send'> | undefined
   readonly #listeners = new Set<() => void>()
   readonly #stop = new AbortController()
   #relays = new Map<string, Callee>()
   #workers: readonly ListedWorker[] = []
   #cancel = () => {}
 
-  constructor(access: { url: string; headers: Readonly<Record<string, string>> }, clock: Clock) {
+  /** @param local a relay of this very process: it is called without a detour */
+  constructor(
+    access: { url: string; headers: Readonly<Record<string, string>> },
+    clock: Clock,
+    local?: Pick<LocalRelay, 'name' | 'send'>,
+  ) {
     this.#gateway = access.url
     this.#headers = access.headers
     this.#clock = clock
+    this.#local = local
     void this.#poll()
   }
 
@@ -70,6 +78,7 @@ export class GatewayDirectory implements Directory {
   }
 
   #callee(relay: string): Callee {
+    if (relay === this.#local?.name) return { id: relay, send: this.#local.send }
     const base = `${this.#gateway}/relays/${encodeURIComponent(relay)}`
     return { id: relay, send: fetchTransport(base, { headers: this.#headers }).send }
   }

@@ -20,6 +20,7 @@ import { type PreparedRun, prepareRun, type RunSettings } from '../../shared/tra
 import type { RunModel } from '../../shared/training/trace_shapes.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayAccess } from '../cli/command.ts'
+import type { LocalRelay } from '../gateway/host.ts'
 import { GatewayDirectory, type ListedWorker } from './gateway_directory.ts'
 import { loadDataset } from './load_dataset.ts'
 import { curveCsv, curveSvg } from './loss_curve.ts'
@@ -29,6 +30,8 @@ import { putBlobTo } from './trainer_gateway.ts'
 
 export interface RunOptions {
   access: GatewayAccess
+  /** The relay of this process, if the gateway runs here: nothing on the way to it is encoded. */
+  local?: LocalRelay
   /** The forward model's file. */
   model: string
   /** What loadDataset reads. */
@@ -73,7 +76,7 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
   const prepared = await prepare(options, model)
 
   const runs = openRuns(folder)
-  const directory = new GatewayDirectory(access, systemClock)
+  const directory = new GatewayDirectory(access, systemClock, options.local)
   const stopListening = directory.onChange(() => onEvent({ type: 'workers', workers: directory.workers }))
   try {
     const term = await stand(runs.elections, options)
@@ -84,7 +87,7 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
         metrics: new Metrics(),
         log,
         directory,
-        codec: 'msgpack',
+        codec: 'value',
         store: runs.store,
         term,
       } as const

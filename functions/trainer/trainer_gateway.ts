@@ -6,6 +6,7 @@ import type { DeviceWish } from '../../shared/engine/detect.ts'
 import type { PutBlob } from '../../shared/training/dataset.ts'
 import type { GatewayAccess } from '../cli/command.ts'
 import { request } from '../cli/request.ts'
+import type { LocalRelay } from '../gateway/host.ts'
 import { startNodeGateway } from '../gateway/node.ts'
 import { joinWithChromium, launchChromium } from '../worker/chromium_worker.ts'
 import { findChromium } from '../worker/find_chromium.ts'
@@ -13,6 +14,8 @@ import { startHostWorker } from '../worker/host_worker.ts'
 
 export interface TrainerGateway {
   access: GatewayAccess
+  /** Its relay, in this process. */
+  local: LocalRelay
   close(): Promise<void>
 }
 
@@ -20,19 +23,21 @@ export interface TrainerGateway {
 export async function openOwnGateway(folder: string, port: number, log: Log): Promise<TrainerGateway> {
   const dataDir = join(folder, 'gateway')
   const gateway = await startNodeGateway({ host: '127.0.0.1', port, dataDir, env: process.env, log })
-  return { access: { url: gateway.url, key: undefined, headers: {} }, close: () => gateway.close() }
+  const access = { url: gateway.url, key: undefined, headers: {} }
+  return { access, local: gateway.local, close: () => gateway.close() }
 }
 
-/** Starts workers of this machine. @returns stops them */
+/** Starts workers of this process, which join the relay of its own gateway, if there is one. @returns stops them */
 export async function startWorkers(
   count: number,
   access: GatewayAccess,
   cacheDir: string,
   log: Log,
+  local?: LocalRelay,
 ): Promise<() => Promise<void>> {
   const workers = await Promise.all(Array.from({ length: count }, async (_, i) => {
     const options = { gateway: access.url, headers: access.headers, wish: 'wasm', cacheDir, log } as const
-    return await startHostWorker({ ...options, name: `train-${process.pid}-${i + 1}` })
+    return await startHostWorker({ ...options, enrol: local?.enrol, name: `train-${process.pid}-${i + 1}` })
   }))
   return async () => void await Promise.all(workers.map((worker) => worker.stop()))
 }

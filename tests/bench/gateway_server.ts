@@ -1,4 +1,5 @@
 /** The gateway as `shoal start` runs it, in a folder of its own, without workers. `gateway_server.ts [REDIS_URL]` */
+import '../../functions/node_heap.ts'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

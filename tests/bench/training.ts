@@ -1,3 +1,4 @@
+import '../../functions/node_heap.ts'
 import { seededRandom } from '../../shared/base/random.ts'
 import type { Engine } from '../../shared/engine/engine.ts'
 import { applyUpdates, meanGradient, sgd } from '../../shared/training/optimizers.ts'
@@ -19,8 +20,9 @@ const LEARNING_RATE = 0.01
 const LARGE = 10_000_000
 
 const SETUP = [
-  `system: coordinator, gateway with its relay, and one Node WASM worker, a process each, on sockets of loopback; Adam, ` +
-  `one shard of ${BATCH} rows a step, MLP 784-256-256-10 and CNN 1×28×28, filters 16-32; loop: the same graph, rows ` +
+  `system: what shoal train --workers 1 runs, one process: coordinator, gateway with its relay, one Node WASM worker ` +
+  `whose engine has a thread; three_processes: the same with coordinator, gateway and worker in a process each, on ` +
+  `sockets of loopback; Adam, one shard of ${BATCH} rows a step, MLP 784-256-256-10 and CNN 1×28×28, filters 16-32; loop: the same graph, rows ` +
   'and optimizer in one thread of one process',
   `peers: one thread of Node, WASM; loss, gradient and plain descent; MLP batch ${PEER_ROWS.mlp}, CNN batch ` +
   `${PEER_ROWS.cnn}`,

@@ -13,6 +13,7 @@ import { Tensor } from '../../shared/wire/tensor.ts'
 import { putBlobTo } from '../../functions/trainer/trainer_gateway.ts'
 import { startChild, stopAll } from './child.ts'
 import type { Series } from './figures.ts'
+import type { LocalSteps } from './training_local.ts'
 import {
   type ModelName,
   MODELS,
@@ -33,13 +34,17 @@ const ROWS: Readonly<Record<ModelName, number>> = {
   cnn: 32 * BATCH,
 }
 
-/** Steps per second of a run through gateway and relay on one worker, beside those of a loop without any of it. */
+/**
+ * Steps per second on one worker, of `shoal train` with a worker of its own and of a run whose coordinator, relay and
+ * worker are processes on sockets, beside those of a loop without any of it.
+ */
 export async function measureSystem(
   name: ModelName,
   series: Series,
 ): Promise<void> {
   await using scene = await openScene()
   await scene.start('./training_worker.ts', [scene.port])
+  const local = await scene.start('./training_local.ts', [name, ...[ROWS[name], BATCH].map(String)])
   const blobs = new Map<string, Uint8Array<ArrayBuffer>>()
   const put = async (bytes: Uint8Array) => {
     const sha256 = await scene.put(bytes)
@@ -60,24 +65,24 @@ export async function measureSystem(
     )
     const system = await scene.openRun(name, prepared)
     await system.steps(2)
+    await local.ask({ steps: 2 })
     await loop(2)
     for (let round = 0; round < ROUNDS; round++) {
       const count = STEPS[name]
-      let [sent, received] = [0, 0]
-      const ours = await perSecond(count, async () => {
-        for (const event of await system.steps(count)) {
-          ;[sent, received] = [event.sentBytes, event.receivedBytes]
-        }
-      })
+      const { milliseconds, sentBytes, receivedBytes } = await local.ask<LocalSteps>({ steps: count })
+      const ours = count * 1_000 / milliseconds
       const plain = await perSecond(count, () => loop(count))
+      const sockets = await perSecond(count, () => system.steps(count))
       series.add(`system_vs_in_process_loop_${name}`, 'ratio', ours / plain)
+      series.add(`three_processes_vs_in_process_loop_${name}`, 'ratio', sockets / plain)
       series.add(`system_steps_per_s_${name}`, '1/s', ours)
+      series.add(`three_processes_steps_per_s_${name}`, '1/s', sockets)
       series.add(`in_process_steps_per_s_${name}`, '1/s', plain)
       const parameterBytes = prepared.initial.byteLength
       series.add(
         `bytes_per_step_vs_params_${name}`,
         'ratio',
-        (sent + received) / parameterBytes,
+        (sentBytes + receivedBytes) / parameterBytes,
       )
     }
   } finally {

@@ -15,6 +15,7 @@ import { type PreparedRun, prepareRun } from '../../shared/training/prepare_run.
 import type { RunModel } from '../../shared/training/trace_shapes.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { GatewayDirectory } from '../../functions/trainer/gateway_directory.ts'
+import type { LocalRelay } from '../../functions/gateway/host.ts'
 import { openRuns } from '../../functions/trainer/runs.ts'
 
 /** Digits are what both models read. */
@@ -114,8 +115,10 @@ type StepEvent = Extract<TrainingEvent, { type: 'step' }>
 
 /** A run as `shoal train` leads it, on a gateway's workers, taken some steps at a time. */
 export async function openRun(
-  { gateway, folder, run, prepared }: {
+  { gateway, local, folder, run, prepared }: {
     gateway: string
+    /** The relay of this process, if the gateway runs here. */
+    local?: LocalRelay
     folder: string
     run: string
     prepared: PreparedRun
@@ -125,6 +128,7 @@ export async function openRun(
   const directory = new GatewayDirectory(
     { url: gateway, headers: {} },
     systemClock,
+    local,
   )
   const stop = new AbortController()
   const term = await campaign({
@@ -141,7 +145,7 @@ export async function openRun(
     store: runs.store,
     term,
   }
-  const coordinator = await Coordinator.open({ ...deps, codec: 'msgpack' }, {
+  const coordinator = await Coordinator.open({ ...deps, codec: 'value' }, {
     run,
     prepared,
     model: await sha256Hex(new Uint8Array()),

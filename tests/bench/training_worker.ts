@@ -3,6 +3,7 @@
  * `training_worker.ts GATEWAY_PORT COUNT DELAY_MS LENGTH`: so many workers whose engine computes nothing: after a fixed
  * time it answers with so many values. Ready once all of them serve.
  */
+import '../../functions/node_heap.ts'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
