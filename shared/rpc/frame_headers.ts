@@ -80,15 +80,21 @@ export function readPayload(frame: Frame): Payload {
  * A structure too long for a frame's header travels as msgpack instead: in the body, where it may be as long as tensors.
  * @throws RpcError `resource_exhausted` if it does not fit there either
  */
-export function encodeFitting(type: FrameType, id: number, payload: Payload, add: Record<string, unknown>): Bytes[] {
+export function encodeFitting(
+  type: FrameType,
+  id: number,
+  payload: Payload,
+  add: Record<string, unknown>,
+  maxFrameBytes: number,
+): Bytes[] {
   try {
     const { header, parts } = writePayload(payload)
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts })
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes)
   } catch (thrown) {
     const isOpen = payload.codec === 'tensors' || payload.codec === 'value'
     if (!isOpen || !(thrown instanceof RpcError) || thrown.code !== 'resource_exhausted') throw thrown
     const { header, parts } = writePayload(encodePayload(decodePayload(payload), 'msgpack'))
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts })
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes)
   }
 }
 

@@ -19,6 +19,7 @@ export interface IncomingOptions {
   /** Answers the calls. Without it they are refused. */
   serve: Send | undefined
   clock: Clock
+  maxFrameBytes: number
 }
 
 interface Serving {
@@ -104,7 +105,15 @@ export class IncomingCalls {
     try {
       const response = await untilAborted(work, call.deadline.signal)
       if (response.kind === 'stream') return await this.#stream(call, response)
-      this.#push(encodeFitting('response', call.id, response.payload, withMetadata({}, response.metadata)))
+      this.#push(
+        encodeFitting(
+          'response',
+          call.id,
+          response.payload,
+          withMetadata({}, response.metadata),
+          this.#options.maxFrameBytes,
+        ),
+      )
     } catch (thrown) {
       if (!call.abandoned) this.#tell(encodeError('response', call.id, RpcError.from(thrown)))
       await work.catch(() => {})
@@ -119,7 +128,7 @@ export class IncomingCalls {
       for (;;) {
         const next = await untilAborted(iterator.next(), signal)
         if (next.done) break
-        call.creditBytes -= this.#push(encodeFitting('chunk', id, next.value, {}))
+        call.creditBytes -= this.#push(encodeFitting('chunk', id, next.value, {}, this.#options.maxFrameBytes))
         // Before the next item is made, not after: a slow reader slows its producer down.
         while (call.creditBytes <= 0) await untilAborted(nextCredit(call), signal)
       }

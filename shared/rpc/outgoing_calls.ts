@@ -20,6 +20,7 @@ export interface OutgoingOptions {
   firstId: number
   /** The number after which 1 comes again. */
   lastId: number
+  maxFrameBytes: number
 }
 
 interface Pending {
@@ -60,7 +61,9 @@ export class OutgoingCalls {
       const release = () => signal.removeEventListener('abort', onAbort)
       this.#pending.set(id, { resolve, reject, release, stream: request.stream })
       try {
-        this.#options.write(encodeFitting('request', id, request.payload, requestFields(request)))
+        this.#options.write(
+          encodeFitting('request', id, request.payload, requestFields(request), this.#options.maxFrameBytes),
+        )
       } catch (cause) {
         this.#settle(id)
         reject(unsent(RpcError.from(cause)))

@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../base/clock.ts'
+import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame, FrameReader } from '../wire/frame.ts'
 import { IncomingCalls } from './incoming_calls.ts'
@@ -23,6 +24,8 @@ export interface PeerOptions {
   firstId?: number
   /** The number after which 1 comes again: 2^32 − 1 unless a test wants to see it. */
   lastId?: number
+  /** Bytes of one message, either way: those of a frame on a socket unless both ends agree on more. */
+  maxFrameBytes?: number
 }
 
 /**
@@ -31,13 +34,15 @@ export interface PeerOptions {
  */
 export class Peer {
   readonly #options: PeerOptions
-  readonly #reader = new FrameReader()
+  readonly #reader: FrameReader
   readonly #outgoing: OutgoingCalls
   readonly #incoming: IncomingCalls
   #closed: RpcError | undefined
 
   constructor(options: PeerOptions) {
     this.#options = options
+    const { maxFrameBytes = LIMITS.maxFrameBytes } = options
+    this.#reader = new FrameReader(maxFrameBytes)
     const write = (messages: readonly Uint8Array<ArrayBuffer>[]) => this.#write(messages)
     const onGone = (error: RpcError) => this.close(error)
     this.#outgoing = new OutgoingCalls({
@@ -50,6 +55,7 @@ export class Peer {
       onLate: () => options.onLate?.(),
       firstId: options.firstId ?? 1,
       lastId: options.lastId ?? 0xffffffff,
+      maxFrameBytes,
     })
     this.#incoming = new IncomingCalls({
       write,
@@ -57,6 +63,7 @@ export class Peer {
       onDuplicate: () => options.onDuplicate?.(),
       serve: options.serve,
       clock: options.clock ?? systemClock,
+      maxFrameBytes,
     })
   }
 

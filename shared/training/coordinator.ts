@@ -182,8 +182,9 @@ export class Coordinator {
     const count = this.#parameters.length
     const [loss, n] = [sum[count] ?? NaN, sum[count + 1] ?? 0]
     if (n <= 0) throw new RpcError('failed_precondition', `Cannot finish step ${this.#step}: its rows have no weight`)
-    const gradient = meanGradient(sum.subarray(0, count), n)
-    const { updates, state, isOwn } = optimizer.update(gradient, this.#optimizerState, this.#parameters, true)
+    const gradient = meanGradient(sum.subarray(0, count), n, true)
+    const own = { gradient: true, state: true }
+    const { updates, state, isOwn } = optimizer.update(gradient, this.#optimizerState, this.#parameters, own)
     this.#parameters = applyUpdates(this.#parameters, updates, isOwn)
     this.#optimizerState = state
     this.#step++

@@ -14,6 +14,15 @@ export interface DataSource {
 /** Bytes read from a URL at once: enough to be worth the round trip, few enough that rows apart are not all fetched. */
 const PAGE_BYTES = 512 * 1024
 
+/** Rows that are fetched at once. */
+interface Page {
+  key: string
+  bytes: number
+  /** Where its first row begins. */
+  at: number
+  load(): Promise<Bytes>
+}
+
 /**
  * Rows of a data set by number. What was fetched is kept, the least recently used dropped beyond
  * LIMITS.maxDataCacheBytes; rows that are wanted at once share one fetch.
@@ -44,7 +53,8 @@ export class DataRows {
     const starts = startsOf(files)
     const rowBytes = columnOf(files[0], name).rowBytes
     const joined = new Uint8Array(rows.length * rowBytes)
-    const wanted = new Map<string, { load: () => Promise<Bytes>; bytes: number; copies: [at: number, to: number][] }>()
+    // By file and page, then the rows' places in it: numbers alone, for there are many rows.
+    const wanted = new Map<number, { page: Page; copies: number[] }>()
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i] ?? 0
       const index = fileOf(starts, row)
@@ -56,34 +66,37 @@ export class DataRows {
           `Cannot read "${name}": its rows must have ${rowBytes} bytes in every file, got ${column.rowBytes}`,
         )
       }
-      const place = this.#place(file, column, row - (starts[index] ?? 0), signal)
-      const page = wanted.get(place.key) ?? { load: place.load, bytes: place.bytes, copies: [] }
-      page.copies.push([place.at, i * rowBytes])
-      wanted.set(place.key, page)
+      const first = 'sha256' in file.source ? 0 : firstOfPage(row - (starts[index] ?? 0), rowBytes)
+      // No two pages begin at the same row of the whole data set.
+      const key = (starts[index] ?? 0) + first
+      let found = wanted.get(key)
+      if (!found) wanted.set(key, found = { page: this.#pageOf(file, column, first, signal), copies: [] })
+      found.copies.push(found.page.at + (row - key) * rowBytes, i * rowBytes)
     }
-    await Promise.all([...wanted].map(async ([key, { load, bytes, copies }]) => {
-      const page = await this.#page(key, bytes, load)
-      for (const [at, to] of copies) joined.set(page.subarray(at, at + rowBytes), to)
+    await Promise.all([...wanted.values()].map(async ({ page, copies }) => {
+      const bytes = await this.#page(page.key, page.bytes, page.load)
+      for (let i = 0; i < copies.length; i += 2) {
+        const at = copies[i] ?? 0
+        joined.set(bytes.subarray(at, at + rowBytes), copies[i + 1])
+      }
     }))
     return joined
   }
 
-  /** The page that holds a row, and where in it the row begins. */
-  #place(file: DataFile, column: Column, row: number, signal: AbortSignal) {
+  /** The page of a file's column that begins with row `first`. */
+  #pageOf(file: DataFile, column: Column, first: number, signal: AbortSignal): Page {
     const { source } = file
     if ('sha256' in source) {
-      const at = column.offset + row * column.rowBytes
-      return { key: source.sha256, bytes: file.bytes, at, load: () => this.#source.blob(source.sha256, signal) }
+      const load = () => this.#source.blob(source.sha256, signal)
+      return { key: source.sha256, bytes: file.bytes, at: column.offset, load }
     }
     const { url } = source
-    const perPage = Math.max(1, Math.floor(PAGE_BYTES / Math.max(1, column.rowBytes)))
-    const first = Math.floor(row / perPage) * perPage
     const from = column.offset + first * column.rowBytes
-    const to = column.offset + Math.min(file.rows, first + perPage) * column.rowBytes
+    const to = column.offset + Math.min(file.rows, first + rowsOfPage(column.rowBytes)) * column.rowBytes
     return {
       key: `${url}#${from}`,
       bytes: to - from,
-      at: (row - first) * column.rowBytes,
+      at: 0,
       load: async () => {
         const page = await this.#source.range(url, from, to, signal)
         if (page.byteLength === to - from) return page
@@ -113,6 +126,13 @@ export class DataRows {
     this.#pages.delete(key)
     this.#bytes -= entry.bytes
   }
+}
+
+function rowsOfPage(rowBytes: number): number {
+  return Math.max(1, Math.floor(PAGE_BYTES / Math.max(1, rowBytes)))
+}
+function firstOfPage(row: number, rowBytes: number): number {
+  return row - row % rowsOfPage(rowBytes)
 }
 
 export function rowCount(files: readonly DataFile[]): number {

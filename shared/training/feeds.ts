@@ -34,7 +34,7 @@ function weightsOf({ weights: { shape } }: Plan, { weights }: ShardRows): Tensor
   const size = shape.reduce((product, axis) => product * axis, 1)
   const perRow = size / weights.length
   const values = new Float32Array(size)
-  for (const [row, weight] of weights.entries()) values.fill(weight, row * perRow, (row + 1) * perRow)
+  for (let row = 0; row < weights.length; row++) values.fill(weights[row] ?? 0, row * perRow, (row + 1) * perRow)
   return Tensor.from('float32', shape, values)
 }
 

@@ -6,9 +6,15 @@ export interface OptimizerState {
   readonly [name: string]: number | Float32Array | OptimizerState
 }
 
+/** What nobody else reads any more, so that a step may overwrite it: for large models fresh vectors cost more than sums. */
+export interface Owned {
+  readonly gradient?: boolean
+  readonly state?: boolean
+}
+
 /**
- * A rule of updates, without side effects: nothing it is given is changed, so a step either happens as a whole or not
- * at all. Rules compose with `chain`.
+ * A rule of updates, without side effects: nothing it is given is changed but what the caller says is the step's own.
+ * Rules compose with `chain`.
  *
  * Each element is computed in float64 from sums, products, quotients and square roots alone, all of which IEEE 754 fixes
  * to the bit, and rounded to float32 once; so equal inputs give equal bits on every machine.
@@ -18,12 +24,11 @@ export interface Optimizer {
   init(count: number): OptimizerState
   /**
    * @param gradient of the mean loss, in the first rule of a chain; what the rule before made of it, in the others
-   * @param isOwn nobody reads `gradient` any more, so that it may be overwritten and returned: for large models fresh
-   *   vectors cost more than what is computed. False by default
+   * @param own what may be overwritten and returned: nothing by default
    * @returns what to add to the parameters (or to hand on), and the state after this step
    * @throws RpcError `invalid_argument` if the state is not of this rule or length
    */
-  update(gradient: Float32Array, state: OptimizerState, parameters: Float32Array, isOwn?: boolean): Update
+  update(gradient: Float32Array, state: OptimizerState, parameters: Float32Array, own?: Owned): Update
 }
 
 export interface Update {
@@ -37,10 +42,11 @@ export interface Update {
 export function chain(...rules: readonly Optimizer[]): Optimizer {
   return {
     init: (count) => Object.fromEntries(rules.map((rule, i) => [i, rule.init(count)])),
-    update(gradient, state, parameters, isOwn = false) {
-      let last = { updates: gradient, isOwn }
+    update(gradient, state, parameters, own = {}) {
+      let last = { updates: gradient, isOwn: own.gradient ?? false }
       const states = rules.map((rule, i) => {
-        const step = rule.update(last.updates, branch(state, i), parameters, last.isOwn)
+        const owned = { gradient: last.isOwn, state: own.state }
+        const step = rule.update(last.updates, branch(state, i), parameters, owned)
         last = step
         return [i, step.state]
       })
@@ -105,9 +111,9 @@ export function descend(learningRate: number | Schedule): Optimizer {
   const schedule = typeof learningRate === 'number' ? constant(learningRate) : learningRate
   return {
     init: () => ({ step: 0 }),
-    update(gradient, state, _parameters, isOwn = false) {
+    update(gradient, state, _parameters, own = {}) {
       const step = number(state, 'step')
-      return { updates: scaled(gradient, -schedule(step), isOwn), state: { step: step + 1 }, isOwn: true }
+      return { updates: scaled(gradient, -schedule(step), own.gradient), state: { step: step + 1 }, isOwn: true }
     },
   }
 }
@@ -116,10 +122,10 @@ export function descend(learningRate: number | Schedule): Optimizer {
 export function accumulate(decay: number, nesterov = false): Optimizer {
   return {
     init: (count) => ({ momentum: new Float32Array(count) }),
-    update(gradient, state, _parameters, isOwn = false) {
+    update(gradient, state, _parameters, own = {}) {
       const before = vector(state, 'momentum', gradient.length)
-      const momentum = new Float32Array(gradient.length)
-      const updates = nesterov ? room(gradient, isOwn) : momentum
+      const momentum = room(before, own.state)
+      const updates = nesterov ? room(gradient, own.gradient) : momentum
       for (let i = 0; i < momentum.length; i++) {
         const g = gradient[i] as number
         momentum[i] = decay * (before[i] as number) + g
@@ -136,14 +142,14 @@ export function scaleByAdam(
 ): Optimizer {
   return {
     init: (count) => ({ step: 0, mean: new Float32Array(count), square: new Float32Array(count) }),
-    update(gradient, state, _parameters, isOwn = false) {
+    update(gradient, state, _parameters, own = {}) {
       const step = number(state, 'step') + 1
       const meanBefore = vector(state, 'mean', gradient.length)
       const squareBefore = vector(state, 'square', gradient.length)
       const [meanShare, squareShare] = [1 - power(beta1, step), 1 - power(beta2, step)]
-      const mean = new Float32Array(gradient.length)
-      const square = new Float32Array(gradient.length)
-      const updates = room(gradient, isOwn)
+      const mean = room(meanBefore, own.state)
+      const square = room(squareBefore, own.state)
+      const updates = room(gradient, own.gradient)
       for (let i = 0; i < updates.length; i++) {
         const g = gradient[i] as number
         const m = mean[i] = beta1 * (meanBefore[i] as number) + (1 - beta1) * g
@@ -166,10 +172,14 @@ export function applyUpdates(
   return sum
 }
 
-/** The gradient of the mean loss, from sums over all shards. @param n Σ of sample weights */
-export function meanGradient(sum: Float32Array, n: number): Float32Array<ArrayBuffer> {
+/**
+ * The gradient of the mean loss, from sums over all shards.
+ * @param n Σ of sample weights
+ * @param isOwn the sum may be overwritten
+ */
+export function meanGradient(sum: Float32Array, n: number, isOwn = false): Float32Array<ArrayBuffer> {
   if (!(n > 0)) throw invalid(`Cannot take a step: the sum of sample weights must be above 0, got ${n}`)
-  const mean = new Float32Array(sum.length)
+  const mean = room(sum, isOwn)
   for (let i = 0; i < mean.length; i++) mean[i] = (sum[i] as number) / n
   return mean
 }
@@ -186,19 +196,19 @@ function stateless(
 ): Optimizer {
   return {
     init: () => ({}),
-    update(gradient, state, parameters, isOwn = false) {
-      const updates = update(gradient, parameters, isOwn)
-      return { updates, state, isOwn: isOwn || updates !== gradient }
+    update(gradient, state, parameters, own = {}) {
+      const updates = update(gradient, parameters, own.gradient ?? false)
+      return { updates, state, isOwn: own.gradient || updates !== gradient }
     },
   }
 }
 
 /** Where as many values may be written. */
-function room(values: Float32Array, isOwn: boolean): Float32Array<ArrayBuffer> {
+function room(values: Float32Array, isOwn = false): Float32Array<ArrayBuffer> {
   return isOwn ? values as Float32Array<ArrayBuffer> : new Float32Array(values.length)
 }
 
-function scaled(values: Float32Array, factor: number, isOwn: boolean): Float32Array {
+function scaled(values: Float32Array, factor: number, isOwn = false): Float32Array {
   const product = room(values, isOwn)
   for (let i = 0; i < product.length; i++) product[i] = factor * (values[i] as number)
   return product

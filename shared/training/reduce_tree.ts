@@ -15,7 +15,7 @@ export interface BlockSum extends Block {
 }
 
 interface Held extends BlockSum {
-  /** The array was made here, so it may be added to. */
+  /** Nobody else reads the array, so it may be added to. */
   readonly own: boolean
 }
 
@@ -47,11 +47,12 @@ export class ReduceTree {
   /**
    * Adds a shard, or a block that was summed elsewhere. A block replaces parts of it that came before: their bits are
    * the same.
-   * @param sum not modified, but read until the block beside it has come: it must not change
+   * @param sum read until the block beside it has come: it must not change
+   * @param isOwn the sum is the tree's from now on and may be added to; else it is not modified
    * @returns false if all of the block was there already; then nothing changes
    * @throws RpcError `invalid_argument` if the block is not aligned or outside, or the vector has another length
    */
-  add({ from, to, sum }: BlockSum): boolean {
+  add({ from, to, sum }: BlockSum, isOwn = false): boolean {
     checkAligned({ from, to }, this.#whole)
     if (sum.length !== this.#length) {
       throw invalid(
@@ -62,7 +63,7 @@ export class ReduceTree {
       if (held.from <= from && to <= held.to) return false
       if (from <= held.from && held.to <= to) this.#held.delete(held.from)
     }
-    let part: Held = { from, to, sum, own: false }
+    let part: Held = { from, to, sum, own: isOwn }
     for (let beside = this.#neighbour(part); beside; beside = this.#neighbour(part)) {
       this.#held.delete(beside.from)
       part = beside.from < part.from ? join(beside, part) : join(part, beside)

@@ -55,6 +55,7 @@ export interface RoundJob {
 }
 
 export interface RoundOutcome {
+  /** The caller's own. */
   sum: Float32Array
   /** Workers that took part. */
   workers: number
@@ -194,7 +195,8 @@ class RunningRound {
         metrics.count('shoal_training_leases_total')
         return void this.#call(effect.member, effect.unit, effect.attempt)
       case 'accept':
-        this.#tree.add({ ...effect.unit, sum: effect.sum })
+        // It came for this round alone: nobody else reads it.
+        this.#tree.add({ ...effect.unit, sum: effect.sum }, true)
         return
       case 'cancel':
         return this.#calls.get(effect.attempt)?.abort(over())

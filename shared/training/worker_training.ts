@@ -7,10 +7,10 @@ import { implement, type Implementation } from '../rpc/server.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import { DataRows, type DataSource } from './data_rows.ts'
-import { feedShard } from './feeds.ts'
 import { type Plan, plan as planSchema } from './plan.ts'
 import { ReduceTree } from './reduce_tree.ts'
 import { RunFences } from './run_fences.ts'
+import { ShardFeeds } from './shard_feeds.ts'
 import { packSum } from './wire_format.ts'
 
 export interface WorkerTrainingDeps {
@@ -26,7 +26,7 @@ const MAX_PLANS = 16
 export function workerTraining({ engine, source }: WorkerTrainingDeps): Implementation {
   const fences = new RunFences()
   const plans = new Plans(engine, source)
-  const data = new DataRows(source)
+  const feeds = new ShardFeeds(new DataRows(source))
   const residuals = new Residuals()
   const arrivals = new Arrivals()
   const device = new Mutex()
@@ -39,17 +39,22 @@ export function workerTraining({ engine, source }: WorkerTrainingDeps): Implemen
       const plan = await untilAborted(plans.get(sha256), signal)
       checkShards(plan, { from, to, length }, parameters)
       const tree = new ReduceTree({ from, to }, length)
+      feeds.called({ plan: sha256, dataStep, shard: from })
       for (let shard = from; shard < to; shard++) {
-        const inputs = await feedShard(plan, data, dataStep, shard, signal)
+        const place = { plan: sha256, dataStep, shard }
+        feeds.forgetBefore(place)
+        const inputs = await feeds.take(place, plan, signal)
         inputs[plan.parameters.name] = parameters
         const outputs = await device.run(() => {
           // What is no longer wanted must not hold up the device.
           signal.throwIfAborted()
-          return plans.run(sha256, plan, inputs)
+          const running = plans.run(sha256, plan, inputs)
+          if (shard === to - 1) feeds.prepareNextStep(plan)
+          return running
         })
         const output = outputs[plan.output.name]
         if (output?.dtype !== 'float32') throw invalid('Cannot compute the shards: the graph must give float32')
-        tree.add({ from: shard, to: shard + 1, sum: (output as Tensor<'float32'>).data })
+        tree.add({ from: shard, to: shard + 1, sum: (output as Tensor<'float32'>).data }, true)
       }
       const { sum } = tree
       if (!sum) throw new RpcError('internal', 'Cannot compute the shards: their sum is not complete')

@@ -9,7 +9,7 @@ import { type Report, report, Series } from './figures.ts'
 import { installPeers } from './programs.ts'
 import { batchOf, feedsOf, type Peer, type PeerStep } from './training_oracle.ts'
 import { BATCH, measureScaling, measureSystem, SCALING_SETUP } from './training_system.ts'
-import { type ModelName, MODELS, optimizer, runnerOn, wasmEngine } from './training_task.ts'
+import { type ModelName, MODELS, optimizer, OWN, runnerOn, wasmEngine } from './training_task.ts'
 
 const ROUNDS = 5
 /** Of a step beside the peers. */
@@ -60,17 +60,20 @@ function measureCoordinator(series: Series): void {
   let parameters = new Float32Array(LARGE)
   // One more than is counted: the first compiles.
   for (let round = 0; round <= ROUNDS; round++) {
+    // As they come in: no step has them twice.
+    const received = shards.map((shard) => shard.slice())
     const startedAtMs = performance.now()
     const tree = new ReduceTree({ from: 0, to: shards.length }, LARGE + 2)
-    for (const [from, sum] of shards.entries()) {
-      tree.add({ from, to: from + 1, sum })
+    for (const [from, sum] of received.entries()) {
+      tree.add({ from, to: from + 1, sum }, true)
     }
     const addedAtMs = performance.now()
     const gradient = meanGradient(
       tree.sum?.subarray(0, LARGE) ?? new Float32Array(LARGE),
       BATCH,
+      true,
     )
-    const next = update(gradient, state, parameters, true)
+    const next = update(gradient, state, parameters, OWN)
     parameters = applyUpdates(parameters, next.updates, next.isOwn)
     state = next.state
     const endedAtMs = performance.now()
@@ -134,7 +137,7 @@ async function measureBeside(
         )
       }
       const { gradient, loss, n } = readStep(graph, output)
-      const next = update(meanGradient(gradient, n), state, parameters, true)
+      const next = update(meanGradient(gradient, n, true), state, parameters, OWN)
       parameters = applyUpdates(parameters, next.updates, next.isOwn)
       state = next.state
       return loss

@@ -20,6 +20,7 @@ import {
   noise,
   openRun,
   optimizer,
+  OWN,
   prepare,
   type SystemRun,
   wasmEngine,
@@ -122,8 +123,9 @@ async function openLoop(
       const gradient = meanGradient(
         sum.subarray(0, parameters.length),
         sum[parameters.length + 1] ?? NaN,
+        true,
       )
-      const next = update(gradient, state, parameters, true)
+      const next = update(gradient, state, parameters, OWN)
       parameters = applyUpdates(parameters, next.updates, next.isOwn)
       state = next.state
     }

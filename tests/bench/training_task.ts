@@ -42,6 +42,9 @@ export const MODELS = {
 } as const
 export type ModelName = keyof typeof MODELS
 
+/** Of a step: its gradient and the state before it are read by nobody else. */
+export const OWN = { gradient: true, state: true } as const
+
 export const optimizer = () => adam({ learningRate: 1e-3 })
 
 /** ONNX Runtime's WASM build in this thread: what a worker has, without the way to it. */

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { readCheckpoint } from '../../shared/training/checkpoint.ts'
 import type { Running } from '../fixtures/process.ts'
-import { eventsOf, reached, resultOf, TrainingScene } from './training_harness.ts'
+import { eventsOf, reached, resultOf, STEPS, TrainingScene } from './training_harness.ts'
 
 let scene: TrainingScene
 let worker: Running
@@ -23,8 +23,11 @@ describe('a coordinator', () => {
   it('that is killed is followed by one that waited, to the same bits', { timeout: 120_000 }, async () => {
     const first = scene.startTraining('killed.onnx')
     await reached(first, 5)
+    // However long the second takes to come: without a worker the first stands still.
+    worker.signal('SIGSTOP')
     const second = scene.startTraining('killed.onnx', ['--resume'])
     await second.wrote(/"type":"waiting"/)
+    worker.signal('SIGCONT')
     await reached(first, 37)
     first.signal('SIGKILL')
     await first.ended
@@ -52,7 +55,7 @@ describe('a coordinator', () => {
     const [last, ...others] = readdirSync(folder)
     expect(others).toEqual([])
     const { description } = readCheckpoint(readFileSync(join(folder, last ?? '')))
-    expect(description).toMatchObject({ step: 128, epoch: epochOf(second) })
+    expect(description).toMatchObject({ step: STEPS, epoch: epochOf(second) })
     expect(await sha256Hex(readFileSync(join(scene.folder, 'paused.onnx')))).toBe(undisturbed)
   })
 

@@ -10,6 +10,9 @@ import { type RunningGateway, startNodeGateway } from '../../functions/gateway/n
 import { type Running, startCli } from '../fixtures/process.ts'
 
 const [INPUTS, CLASSES, ROWS] = [64, 8, 2048]
+const [BATCH, EPOCHS] = [64, 12]
+/** Long enough that a signal meant for the middle of a run finds it there. */
+export const STEPS = EPOCHS * ROWS / BATCH
 
 /** A task on disk, a gateway, and the processes that take part: all real, all ended with the scope. */
 export class TrainingScene implements AsyncDisposable {
@@ -43,7 +46,18 @@ export class TrainingScene implements AsyncDisposable {
     const files = ['--model', 'model.onnx', '--data', 'data.safetensors', '--out', out].map((arg) =>
       arg.startsWith('--') ? arg : join(this.folder, arg)
     )
-    const settings = ['--optimizer', 'adam', '--lr', '3e-3', '--batch', '64', '--shards', '8', '--epochs', '4']
+    const settings = [
+      '--optimizer',
+      'adam',
+      '--lr',
+      '3e-3',
+      '--batch',
+      String(BATCH),
+      '--shards',
+      '8',
+      '--epochs',
+      String(EPOCHS),
+    ]
     const timing = ['--seed', '11', '--validation', '0', '--checkpoint', '10', '--lease-ms', '4000']
     const args = ['train', ...files, ...settings, ...timing, '--json', '--gateway', this.gateway.url, ...more]
     return this.#keep(startCli(args, { env: { HOME: this.folder } }))

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../shared/base/random.ts'
 import type { Running } from '../fixtures/process.ts'
-import { eventsOf, reached, resultOf, TrainingScene } from './training_harness.ts'
+import { eventsOf, reached, resultOf, STEPS, TrainingScene } from './training_harness.ts'
 
 let scene: TrainingScene
 let undisturbed: string
@@ -23,7 +23,7 @@ describe('training gives the same bits', () => {
       workers.push(scene.startWorker())
     }
     expect(await resultOf(training)).toBe(undisturbed)
-    expect(eventsOf(training).filter(({ type }) => type === 'step')).toHaveLength(128)
+    expect(eventsOf(training).filter(({ type }) => type === 'step')).toHaveLength(STEPS)
     await Promise.all(workers.map((worker) => worker.stop()))
   })
 

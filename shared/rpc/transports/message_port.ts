@@ -1,3 +1,4 @@
+import { LIMITS } from '../../base/limits.ts'
 import { RpcError } from '../../wire/errors.ts'
 import { Peer } from '../peer.ts'
 import type { Send, Transport } from '../send.ts'
@@ -13,12 +14,15 @@ export interface PortLike {
   close?(): void
 }
 
+/** The largest body in one message: it is moved, so that nothing waits behind it and nobody puts pieces together. */
+const PORT_FRAME_BYTES = LIMITS.maxMessageBytes + 2 * LIMITS.maxHeaderBytes
+
 /**
  * A peer over a port. Messages are moved to the other side, not copied. When the port brings what is no frame, it is
  * closed and what is in flight fails. That the other side has gone is for the port's owner to tell: few runtimes do.
  */
 export function portPeer(port: PortLike, serve?: Send): Peer {
-  const peer = new Peer({ write: (message) => post(port, message), serve })
+  const peer = new Peer({ write: (message) => post(port, message), serve, maxFrameBytes: PORT_FRAME_BYTES })
   const end = (reason: string, cause?: unknown) => {
     peer.close(new RpcError('unavailable', `Cannot finish the call: ${reason}`, { cause }))
     port.close?.()

@@ -170,11 +170,27 @@ describe('a gradient that may be overwritten', () => {
       let state: OptimizerState = optimizer.init(4)
       for (let step = 0; step < 5; step++) {
         const before = JSON.stringify(state)
-        const result = optimizer.update(gradientAt(step), state, parameters, true)
+        const result = optimizer.update(gradientAt(step), state, parameters, { gradient: true })
         const after = JSON.stringify(result.state)
         const last = Float32Array.from(parameters)
         const next = applyUpdates(parameters, result.updates, result.isOwn)
         expect([JSON.stringify(state), JSON.stringify(result.state)]).toEqual([before, after])
+        expect(parameters).toEqual(last)
+        parameters = next
+        state = result.state
+      }
+      expect({ parameters, state }).toEqual(train(optimizer, 5))
+    })
+
+    it(`gives the same bits with ${name} where the state may be overwritten too, but not the parameters`, () => {
+      let parameters = Float32Array.from(START)
+      let state: OptimizerState = optimizer.init(4)
+      for (let step = 0; step < 5; step++) {
+        const last = Float32Array.from(parameters)
+        const result = optimizer.update(gradientAt(step), state, parameters, { gradient: true, state: true })
+        const after = JSON.stringify(result.state)
+        const next = applyUpdates(parameters, result.updates, result.isOwn)
+        expect(JSON.stringify(result.state)).toBe(after)
         expect(parameters).toEqual(last)
         parameters = next
         state = result.state
