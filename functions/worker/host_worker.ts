@@ -29,8 +29,6 @@ export interface HostWorkerOptions {
   cacheDir: string
   log: Log
   onState?(state: AgentState): void
-  /** How it joins, if not over the gateway's address: a worker in the gateway's own process needs no socket. */
-  enrol?(signal: AbortSignal): Promise<{ token: string; socket: SocketLike }>
 }
 
 export interface HostWorker {

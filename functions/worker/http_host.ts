@@ -13,7 +13,7 @@ import { cannotListen } from '../gateway/host.ts'
 import { nodeRpc } from '../gateway/node_rpc.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
 import { gatewayLeases } from './gateway_leases.ts'
-import { localSocket } from './local_socket.ts'
+import { LocalSocket } from '../relay/local_socket.ts'
 
 export interface HttpHostOptions {
   host: string
@@ -101,7 +101,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     url,
     relay,
     metrics,
-    enrol: async () => ({ token: (await relay.enrol()).token, socket: localSocket((link) => relay.accept(link)) }),
+    enrol: async () => ({ token: (await relay.enrol()).token, socket: new LocalSocket((link) => relay.accept(link)) }),
     async close() {
       await relay.close()
       const closed = new Promise((resolve) => server.close(resolve))
