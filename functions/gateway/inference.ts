@@ -2,11 +2,12 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { Inference } from '../../shared/contracts/inference.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
-import { checkInputs } from '../../shared/models/check_inputs.ts'
+import { checkTensors } from '../../shared/models/check_inputs.ts'
 import { type ResultCache, SHARED_RUN_MS } from '../../shared/models/result_cache.ts'
 import { validate } from '../../shared/rpc/contract.ts'
 import { createServer, implement } from '../../shared/rpc/server.ts'
-import type { Metadata, Send } from '../../shared/rpc/send.ts'
+import { NO_METADATA } from '../../shared/rpc/metadata.ts'
+import type { Metadata, RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { decodePayload } from '../../shared/wire/payload.ts'
 import type { ModelManifest } from '../../shared/wire/signature.ts'
@@ -40,13 +41,13 @@ export function createInference(deps: { catalog: ModelCatalog; route: Send; resu
   return async (call) => {
     const manifest = deps.catalog.peek(call.model, call.version) ??
       await findModel(deps.catalog, call.model, call.version)
-    const given = Object.entries(call.inputs).map(([name, { dtype, shape }]) => ({ name, dtype, shape }))
-    checkInputs(manifest.name, manifest.signature, given)
-    const wanted = checkOutputs(manifest, call.outputs)
+    checkTensors(manifest.name, manifest.signature, call.inputs)
+    checkOutputs(manifest, call.outputs)
     const { outputs, metadata } = manifest.cache && deps.results
       ? await runOrRemember(deps.results, deps.route, manifest, call)
       : await runInPool(deps.route, manifest, call)
-    return { manifest, outputs: wanted ? pick(outputs, wanted) : outputs, metadata }
+    const { outputs: wanted } = call
+    return { manifest, outputs: wanted && wanted.length > 0 ? pick(outputs, wanted) : outputs, metadata }
   }
 }
 
@@ -65,37 +66,47 @@ async function runOrRemember(results: ResultCache, route: Send, manifest: ModelM
 }
 
 /** Calls `shoal.Pool/run`. The deadline is the caller's own, so no client of its own keeps time here. */
-async function runInPool(
-  route: Send,
-  manifest: ModelManifest,
-  call: InferCall,
-): Promise<{ outputs: Record<string, Tensor>; metadata: Metadata }> {
+function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promise<PoolResult> {
+  return route(poolRun(manifest, call)).then(resultOf, (thrown) => {
+    throw withoutPool(thrown)
+  })
+}
+
+function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
   const { sha256, signature: { batchable } } = manifest
   const { inputs, priority, caller } = call
   const value: PoolRun = { model: { sha256, batchable }, inputs, priority, caller }
-  const response = await route({
+  return {
     service: Pool.name,
     method: 'run',
-    version: `^${Pool.version}`,
+    version: POOL_VERSIONS,
     group: 'default',
     stream: false,
     idempotent: Pool.methods.run.idempotent,
     timeoutMs: call.timeoutMs,
     signal: call.signal,
     traceparent: call.traceparent,
-    metadata: {},
+    metadata: NO_METADATA,
     payload: { codec: 'value', value },
-  }).catch((thrown) => {
-    throw withoutPool(thrown)
-  })
+  }
+}
+
+const POOL_VERSIONS = `^${Pool.version}`
+
+interface PoolResult {
+  outputs: Record<string, Tensor>
+  metadata: Metadata
+}
+
+/** A pool of this very process answers with a value, which its types have checked. */
+function resultOf(response: RpcResponse): PoolResult | Promise<PoolResult> {
   if (response.kind !== 'unary') throw new RpcError('internal', "Cannot read the pool's answer: expected one value")
-  const answer = response.payload.codec === 'value' ? response.payload.value : await validate(
-    Pool.methods.run.output,
-    decodePayload(response.payload),
-    'the output of shoal.Pool/run',
-    'internal',
-  )
-  return { outputs: (answer as PoolAnswer).outputs, metadata: response.metadata }
+  const { payload, metadata } = response
+  const withOutputs = (answer: unknown): PoolResult => ({ outputs: (answer as PoolAnswer).outputs, metadata })
+  if (payload.codec === 'value') return withOutputs(payload.value)
+  const what = 'the output of shoal.Pool/run'
+  const answer = validate(Pool.methods.run.output, decodePayload(payload), what, 'internal')
+  return answer instanceof Promise ? answer.then(withOutputs) : withOutputs(answer)
 }
 
 type PoolRun = StandardSchemaV1.InferInput<typeof Pool.methods.run.input>
@@ -108,11 +119,13 @@ export const CALLER = 'shoal-caller'
 export function inferenceService(infer: Infer): Send {
   return createServer([
     implement(Inference, {
-      infer: async (input, context) => {
+      infer: ({ model, version, inputs, outputs, priority }, context) => {
         const { signal, timeoutMs, traceparent, metadata: { [CALLER]: caller } } = context
-        const { manifest, outputs, metadata } = await infer({ ...input, caller, signal, timeoutMs, traceparent })
-        for (const [name, value] of Object.entries(metadata)) context.setMetadata(name, value)
-        return { model: manifest.name, version: manifest.version, outputs }
+        const call = { model, version, inputs, outputs, priority, caller, signal, timeoutMs, traceparent }
+        return infer(call).then(({ manifest, outputs, metadata }) => {
+          context.forwardMetadata(metadata)
+          return { model: manifest.name, version: manifest.version, outputs }
+        })
       },
     }),
   ])
@@ -131,14 +144,14 @@ export async function findModel(catalog: ModelCatalog, name: string, version?: s
   )
 }
 
-function checkOutputs(manifest: ModelManifest, wanted: readonly string[] | undefined): readonly string[] | undefined {
+function checkOutputs(manifest: ModelManifest, wanted: readonly string[] | undefined): void {
+  if (!wanted) return
   const known = manifest.signature.outputs.map(({ name }) => name)
-  for (const name of wanted ?? []) {
+  for (const name of wanted) {
     if (!known.includes(name)) {
       throw invalid(`Cannot run "${manifest.name}": outputs must be among ${known.join(', ')}, got "${name}"`)
     }
   }
-  return wanted && wanted.length > 0 ? wanted : undefined
 }
 
 function pick(outputs: Record<string, Tensor>, names: readonly string[]): Record<string, Tensor> {

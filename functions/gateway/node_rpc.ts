@@ -1,8 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { ReadableStream as NodeStream } from 'node:stream/web'
-import { answerOfError, type HeadersLike, type HttpAnswer } from '../../shared/rpc/http.ts'
-import type { HttpRequest } from '../../shared/rpc/http_server.ts'
+import { answerOfError, type HttpAnswer } from '../../shared/rpc/http.ts'
 import { admit, type Guard } from './guard.ts'
+import { NodeRequest } from './node_request.ts'
 import type { RpcAnswer } from './rpc_answer.ts'
 
 /** Plain calls alone: a query, an escape or a doubled slash goes the long way, through Hono's routes. */
@@ -17,7 +16,7 @@ export function nodeRpc(guard: Guard, answer: RpcAnswer) {
   const serve = async (request: NodeRequest, outgoing: ServerResponse, service: string, method: string) => {
     let result: HttpAnswer
     try {
-      const admitted = admit(guard, 'call', (name) => request.headers.get(name) ?? undefined)
+      const admitted = admit(guard, 'call', (name) => request.get(name) ?? undefined)
       result = await answer(request, service, method, admitted && await admitted)
     } catch (thrown) {
       result = answerOfError(thrown)
@@ -68,81 +67,4 @@ function drained(outgoing: ServerResponse): Promise<void> {
     }
     outgoing.on('drain', done).on('close', done)
   })
-}
-
-class NodeRequest implements HttpRequest {
-  readonly headers: HeadersLike
-  readonly #incoming: IncomingMessage
-  readonly #gone = new AbortController()
-
-  constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
-    this.#incoming = incoming
-    this.headers = new NodeHeaders(incoming)
-    outgoing.once('close', () => {
-      if (!outgoing.writableFinished) this.#gone.abort(new DOMException('The caller has gone', 'AbortError'))
-    })
-  }
-
-  get signal(): AbortSignal {
-    return this.#gone.signal
-  }
-
-  /** For bodies of unknown length: read with a bound. */
-  get body(): ReadableStream<Uint8Array> {
-    return NodeStream.from(partsOf(this.#incoming)) as ReadableStream<Uint8Array>
-  }
-
-  arrayBuffer(): Promise<ArrayBuffer> {
-    return new Promise((resolve, reject) => {
-      const parts: Uint8Array[] = []
-      this.#incoming.on('data', (part: Uint8Array) => parts.push(part))
-      this.#incoming.once('end', () => resolve(joined(parts)))
-      this.#incoming.once('error', reject)
-    })
-  }
-}
-
-/** A reader that stops early throws the rest away: to destroy it would cut the connection before the answer is out. */
-async function* partsOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array> {
-  try {
-    yield* incoming.iterator({ destroyOnReturn: false })
-  } finally {
-    incoming.resume()
-  }
-}
-
-/** Always a copy into a buffer of its own: Node's parts are slices of buffers that it uses again. */
-function joined(parts: readonly Uint8Array[]): ArrayBuffer {
-  const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0))
-  let offset = 0
-  for (const part of parts) {
-    whole.set(part, offset)
-    offset += part.byteLength
-  }
-  return whole.buffer
-}
-
-class NodeHeaders implements HeadersLike {
-  readonly #incoming: IncomingMessage
-
-  constructor(incoming: IncomingMessage) {
-    this.#incoming = incoming
-  }
-
-  get(name: string): string | null {
-    const value = this.#incoming.headers[name]
-    return value === undefined ? null : Array.isArray(value) ? value.join(', ') : value
-  }
-
-  has(name: string): boolean {
-    return this.#incoming.headers[name] !== undefined
-  }
-
-  *[Symbol.iterator](): Generator<[string, string]> {
-    const { headers } = this.#incoming
-    for (const name in headers) {
-      const value = this.get(name)
-      if (value !== null) yield [name, value]
-    }
-  }
 }

@@ -159,7 +159,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     const codec = CODECS.get(String(headers['content-type']))
     if (this.#status === 200 && codec && (codec === 'json' || this.#bytes <= LIMITS.maxMessageBytes)) {
-      return { kind: 'unary', metadata: metadataOfResponse(texts(headers)), payload: { codec, body: this.#body() } }
+      return {
+        kind: 'unary',
+        metadata: metadataOfResponse(new Map(texts(headers))),
+        payload: { codec, body: this.#body() },
+      }
     }
     // Whatever is out of the ordinary is read as fetch's answers are.
     const body = this.#bytes > 0 ? this.#body() : null

@@ -42,13 +42,17 @@ export class Hub {
     this.#pool = new Pool(deps)
     this.send = createServer([
       implement(PoolContract, {
-        run: async ({ model, inputs, priority = 'normal', caller }, { signal, timeoutMs, setMetadata }) => {
-          const result = await this.#pool.run({ model, inputs, priority, caller, signal, timeoutMs })
-          setMetadata('shoal-worker', result.worker.id)
-          setMetadata('shoal-device', result.worker.device)
-          setMetadata('server-timing', serverTiming(result.timings))
-          return { outputs: result.outputs }
-        },
+        run: ({ model, inputs, priority = 'normal', caller }, { signal, timeoutMs, forwardMetadata }) =>
+          this.#pool.run({ model, inputs, priority, caller, signal, timeoutMs }).then(
+            ({ outputs, worker, timings }) => {
+              forwardMetadata({
+                'shoal-worker': worker.id,
+                'shoal-device': worker.device,
+                'server-timing': serverTiming(timings),
+              })
+              return { outputs }
+            },
+          ),
         workers: () => ({ relay: this.name, workers: this.workers() }),
       }),
       ...deps.services?.(this.#directory()) ?? [],
@@ -168,7 +172,9 @@ function serverTiming(timings: PoolResult['timings']): string {
   return `${times}, run;dur=${micros(runMs)}, wire;dur=${micros(wireMs)}, batch;desc="${batch}"`
 }
 
-/** Milliseconds to the microsecond. */
-function micros(ms: number): number {
-  return Math.round(ms * 1000) / 1000
+/** Milliseconds to the microsecond, as a text: of whole numbers, whose texts cost far less than a fraction's. */
+function micros(ms: number): string {
+  const total = Math.round(ms * 1000)
+  const rest = total % 1000
+  return rest === 0 ? String(total / 1000) : `${(total - rest) / 1000}.${String(1000 + rest).slice(1)}`
 }

@@ -2,6 +2,14 @@ import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 
+/** What is used of a parent's AbortSignal: a runtime's own request need not make one to tell that its caller has gone. */
+export interface Cancellation {
+  readonly aborted: boolean
+  readonly reason: unknown
+  addEventListener(type: 'abort', listener: () => void, options?: { once: boolean }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
 /**
  * Time-out and cancellation as one thing: `signal` aborts when the time is over, when `parent` aborts, or when
  * `cancel` is called. Always dispose of it, or its timer and its listener on the parent outlive the call.
@@ -10,7 +18,7 @@ export class Deadline implements Disposable {
   readonly #controller = new AbortController()
   readonly #clock: Clock
   readonly #endsAtMs: number
-  readonly #parent: AbortSignal | undefined
+  readonly #parent: Cancellation | undefined
   readonly #cancelTimer: () => void
   readonly #onParentAbort: () => void
 
@@ -18,7 +26,7 @@ export class Deadline implements Disposable {
    * @param timeoutMs above 0; what is beyond `LIMITS.maxTimeoutMs` is cut to it
    * @throws RpcError `invalid_argument` for any other number
    */
-  constructor(clock: Clock, timeoutMs: number, parent?: AbortSignal) {
+  constructor(clock: Clock, timeoutMs: number, parent?: Cancellation) {
     if (!(timeoutMs > 0)) throw invalid(`Cannot make the call: timeoutMs must be above 0, got ${timeoutMs}`)
     const boundedMs = Math.min(timeoutMs, LIMITS.maxTimeoutMs)
     this.#clock = clock

@@ -6,7 +6,7 @@ import { invalid, isErrorCode, RpcError } from '../wire/errors.ts'
 import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
 import { openEnvelope } from './envelope.ts'
 import { httpStatusOf, readConnectDetails, withStatus, writeConnectError } from './http_error.ts'
-import { metadataOfRequest, metadataOfResponse } from './metadata.ts'
+import { type HeaderEntries, metadataOfRequest, metadataOfResponse } from './metadata.ts'
 import type { RpcRequest, UnaryResponse } from './send.ts'
 import { continueTrace } from './trace.ts'
 
@@ -28,7 +28,7 @@ export interface HttpMessage {
 }
 
 /** Names are lower case. */
-export interface HeadersLike extends Iterable<[string, string]> {
+export interface HeadersLike extends HeaderEntries {
   get(name: string): string | null
   has(name: string): boolean
 }
@@ -51,18 +51,24 @@ export async function readHttpRequest(
   service: string,
   method: string,
 ): Promise<Omit<RpcRequest, 'signal'>> {
-  const { headers } = request
+  const { call, payload, enveloped } = readHead(request.headers, service, method)
+  const body = await readBody(request, payload.codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes)
+  payload.body = enveloped ? openEnvelope(body) : body
+  return call
+}
+
+/** The request without its body. Apart, since whatever an async function holds is allocated anew for each of its calls. */
+function readHead(headers: HeadersLike, service: string, method: string) {
   const contentType = headers.get('content-type')
   const plain = codecOf(contentType)
   const codec = plain ?? streamTypeOf(contentType)
   if (!codec) throw unsupported('content-type', 'application/json or application/msgpack', headers)
   const version = headers.get('shoal-version') ?? ''
   const group = headers.get('shoal-group') ?? 'default'
-  for (const [what, text] of Object.entries({ service, method, version, group })) {
-    if (text.length > LIMITS.maxNameLength) {
-      throw invalid(`Cannot read the request: ${what} must be a text of at most ${LIMITS.maxNameLength} characters`)
-    }
-  }
+  requireShort('service', service)
+  requireShort('method', method)
+  requireShort('version', version)
+  requireShort('group', group)
   if (version && !isRange(version)) {
     throw invalid(`Cannot call ${service}: shoal-version must be a semver range such as ^1.0.0, got "${version}"`)
   }
@@ -70,8 +76,8 @@ export async function readHttpRequest(
   if (protocol !== null && protocol !== '1') {
     throw invalid(`Cannot read the request: connect-protocol-version must be 1, got "${protocol.slice(0, 80)}"`)
   }
-  const body = await readBody(request, codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes)
-  return {
+  const payload = { codec, body: EMPTY }
+  const call: Omit<RpcRequest, 'signal'> = {
     service,
     method,
     version,
@@ -81,8 +87,14 @@ export async function readHttpRequest(
     timeoutMs: readTimeout(headers.get('connect-timeout-ms')),
     traceparent: continueTrace(headers.get('traceparent')),
     metadata: metadataOfRequest(headers),
-    payload: { codec, body: plain ? body : openEnvelope(body) },
+    payload,
   }
+  return { call, payload, enveloped: plain === undefined }
+}
+
+function requireShort(what: string, text: string): void {
+  if (text.length <= LIMITS.maxNameLength) return
+  throw invalid(`Cannot read the request: ${what} must be a text of at most ${LIMITS.maxNameLength} characters`)
 }
 
 /**
@@ -91,33 +103,39 @@ export async function readHttpRequest(
  *   `canceled` if the caller goes before all of it has come
  */
 export async function readBody(request: HttpMessage, maxBytes: number): Promise<Bytes> {
-  const encoding = request.headers.get('content-encoding')
-  if (encoding && encoding !== 'identity') throw unsupported('content-encoding', 'identity', request.headers)
-  const declared = request.headers.get('content-length')
+  const { headers } = request
+  const encoding = headers.get('content-encoding')
+  if (encoding && encoding !== 'identity') throw unsupported('content-encoding', 'identity', headers)
   // A body that says so is left alone: to cancel it would cut the connection before the answer is out.
-  const body = Number(declared) > maxBytes ? undefined : await readBounded(request, maxBytes).catch((cause) => {
+  if (Number(headers.get('content-length')) > maxBytes) throw tooLong(headers, maxBytes)
+  let body: Bytes | undefined
+  try {
+    body = await readBounded(request, maxBytes)
+  } catch (cause) {
     throw new RpcError('canceled', 'Cannot read the request: its body broke off', { cause })
-  })
+  }
   if (body) return body
-  const got = declared?.slice(0, 20) ?? 'more'
+  throw tooLong(headers, maxBytes)
+}
+
+function tooLong(headers: HeadersLike, maxBytes: number): RpcError {
+  const got = headers.get('content-length')?.slice(0, 20) ?? 'more'
   const reason = `Cannot read the request: its body may have at most ${maxBytes} bytes, got ${got}`
-  throw withStatus(413, new RpcError('resource_exhausted', reason))
+  return withStatus(413, new RpcError('resource_exhausted', reason))
 }
 
 /** @returns undefined if the body is longer than `maxBytes` */
-async function readBounded(message: HttpMessage, maxBytes: number): Promise<Bytes | undefined> {
+function readBounded(message: HttpMessage, maxBytes: number): Promise<Bytes | undefined> {
   const { headers } = message
   const declared = Number(headers.get('content-length') ?? NaN)
   // The runtime holds a body to its declared length, so that one read is enough; once unpacked it may be any length.
   // First, and without a look at `body`: on Node that alone makes a stream, which costs more than all the rest.
   if (declared <= maxBytes && !headers.has('content-encoding')) {
-    const body = new Uint8Array(await message.arrayBuffer())
-    return body.byteLength <= maxBytes ? body : undefined
+    return message.arrayBuffer().then((body) => body.byteLength <= maxBytes ? new Uint8Array(body) : undefined)
   }
-  if (!message.body) return EMPTY
-  if (declared <= maxBytes || Number.isNaN(declared)) return await readAll(message.body, maxBytes)
-  await message.body.cancel().catch(() => {})
-  return undefined
+  if (!message.body) return Promise.resolve(EMPTY)
+  if (declared <= maxBytes || Number.isNaN(declared)) return readAll(message.body, maxBytes)
+  return message.body.cancel().then(() => undefined, () => undefined)
 }
 
 /** @throws RpcError `internal` if the answer is malformed and cannot be turned into `codec` */

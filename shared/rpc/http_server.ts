@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { RpcError } from '../wire/errors.ts'
-import { Deadline } from './deadline.ts'
+import { type Cancellation, Deadline } from './deadline.ts'
 import {
   answerOf,
   answerOfError,
@@ -11,7 +11,7 @@ import {
   streamTypeOf,
 } from './http.ts'
 import { answerStream } from './http_stream.ts'
-import type { Send } from './send.ts'
+import type { RpcRequest, Send } from './send.ts'
 
 export interface HttpServerOptions {
   clock: Clock
@@ -22,7 +22,7 @@ export interface HttpServerOptions {
 }
 
 /** A request whose signal aborts when its caller has gone. */
-export type HttpRequest = HttpMessage & { readonly signal: AbortSignal }
+export type HttpRequest = HttpMessage & { readonly signal: Cancellation }
 
 /** Answers one `POST /rpc/{service}/{method}` with `send`. The one catch of that path: it never rejects. */
 export async function answerHttp(
@@ -32,16 +32,17 @@ export async function answerHttp(
   method: string,
   { clock, onAnswer, caller }: HttpServerOptions,
 ): Promise<HttpAnswer> {
+  let deadline: Deadline | undefined
   try {
-    const read = await readHttpRequest(request, service, method)
-    const call = caller === undefined ? read : { ...read, caller }
+    const call = await readHttpRequest(request, service, method)
+    if (caller !== undefined) call.caller = caller
     if (call.stream) {
       const form = streamTypeOf(request.headers.get('content-type')) ? 'connect' : 'events'
       const onEnd = (code: string, failure: RpcError | undefined) => onAnswer?.(code, failure)
       return await answerStream(send, call, { clock, gone: request.signal, form, onEnd })
     }
-    using deadline = new Deadline(clock, call.timeoutMs, request.signal)
-    const response = await send({ ...call, signal: deadline.signal })
+    deadline = new Deadline(clock, call.timeoutMs, request.signal)
+    const response = await send(withSignal(call, deadline.signal))
     if (response.kind !== 'unary') {
       throw new RpcError('internal', `Cannot answer ${service}/${method}: expected one value, got a stream`)
     }
@@ -52,5 +53,11 @@ export async function answerHttp(
     const error = RpcError.from(thrown)
     onAnswer?.(error.code, error)
     return answerOfError(error)
+  } finally {
+    deadline?.[Symbol.dispose]()
   }
+}
+
+function withSignal(call: Omit<RpcRequest, 'signal'>, signal: AbortSignal): RpcRequest {
+  return { ...call, signal }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Payload } from '../wire/payload.ts'
-import { Deadline, untilAborted } from './deadline.ts'
+import { type Cancellation, Deadline, untilAborted } from './deadline.ts'
 import { COMPRESSED, END_OF_STREAM, readEnvelopes, sealEnvelope } from './envelope.ts'
 import {
   answerOfError,
@@ -24,7 +24,7 @@ export type StreamForm = 'connect' | 'events'
 export interface StreamOptions {
   clock: Clock
   /** The request's own signal: it aborts when the caller has gone. */
-  gone: AbortSignal
+  gone: Cancellation
   form: StreamForm
   /** Hears once of the stream's end: 'ok' or an error's code, and the error. */
   onEnd(code: string, error: RpcError | undefined): void

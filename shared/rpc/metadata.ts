@@ -35,24 +35,33 @@ export function problemOf(name: string, value: unknown): string | undefined {
 }
 
 /** The metadata among a request's headers. Credentials and what proxies add stay behind. */
-export function metadataOfRequest(headers: Iterable<[string, string]>): Metadata {
-  return pick(headers, (name) => name.startsWith('x-') && !NOT_OURS.test(name))
+export function metadataOfRequest(headers: HeaderEntries): Metadata {
+  return pick(headers, isOurs)
 }
 
 /** The metadata among an answer's headers. */
-export function metadataOfResponse(headers: Iterable<[string, string]>): Metadata {
+export function metadataOfResponse(headers: HeaderEntries): Metadata {
   return pick(headers, () => true)
+}
+
+/** What the web's Headers, a Map and a runtime's own headers have in common. Names are lower case. */
+export interface HeaderEntries {
+  forEach(visit: (value: string, name: string) => void): void
+}
+
+function isOurs(name: string): boolean {
+  return name.startsWith('x-') && !NOT_OURS.test(name)
 }
 
 const [X, S] = ['x', 's'].map((letter) => letter.charCodeAt(0))
 
-function pick(headers: Iterable<[string, string]>, wanted: (name: string) => boolean): Metadata {
+function pick(headers: HeaderEntries, wanted: (name: string) => boolean): Metadata {
   let metadata: Record<string, string> | undefined
-  for (const [name, value] of headers) {
+  headers.forEach((value, name) => {
     // Most headers begin with another letter: no pattern need look at them.
     const first = name.charCodeAt(0)
-    if (first !== X && first !== S) continue
+    if (first !== X && first !== S) return
     if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value
-  }
+  })
   return metadata ?? NO_METADATA
 }

@@ -16,6 +16,8 @@ export interface Context {
   traceparent: string
   /** Adds to the response's metadata. */
   setMetadata(name: string, value: string): void
+  /** Adds what another server's answer brought, which was checked when it came. */
+  forwardMetadata(metadata: Metadata): void
 }
 
 type Input<M extends Method> = StandardSchemaV1.InferOutput<M['input']>
@@ -47,35 +49,81 @@ export function createServer(implementations: readonly Implementation[], interce
   return intercept((request) => dispatch(services, request), interceptors)
 }
 
+/** Small, and what it calls is not asynchronous: whatever an async function holds is allocated anew for each of its calls. */
 async function dispatch(services: ReadonlyMap<string, Implementation>, request: RpcRequest): Promise<RpcResponse> {
-  const { implementation, method } = find(services, request)
-  const label = `${request.service}/${request.method}`
-  const { codec } = request.payload
-  // What came from this very process was checked by its types.
-  const trusted = codec === 'value'
-  const received = decodePayload(request.payload)
-  const checked = trusted ? received : validate(method.input, received, `the input of ${label}`, 'invalid_argument')
-  const input = checked instanceof Promise ? await checked : checked
-  const metadata: Record<string, string> = {}
-  const context: Context = {
-    signal: request.signal,
-    timeoutMs: request.timeoutMs,
-    metadata: request.metadata,
-    traceparent: request.traceparent,
-    setMetadata(name, value) {
+  const call = new ServedCall(find(services, request), request)
+  let input = call.input()
+  if (input instanceof Promise) input = await input
+  let result = call.begin(input)
+  if (call.target.method.kind === 'server_streaming') return call.stream(result as AsyncIterable<unknown>)
+  if (result instanceof Promise) result = await result
+  let output = call.output(result)
+  if (output instanceof Promise) output = await output
+  return call.answer(output)
+}
+
+/** One call on its way through its handler, which knows it as its context. */
+class ServedCall implements Context {
+  readonly target: { implementation: Implementation; method: Method }
+  readonly signal: AbortSignal
+  readonly timeoutMs: number
+  readonly metadata: Metadata
+  readonly traceparent: string
+  readonly #request: RpcRequest
+  readonly #answered: Record<string, string> = {}
+
+  constructor(target: { implementation: Implementation; method: Method }, request: RpcRequest) {
+    this.target = target
+    this.signal = request.signal
+    this.timeoutMs = request.timeoutMs
+    this.metadata = request.metadata
+    this.traceparent = request.traceparent
+    this.#request = request
+  }
+
+  /** Made when asked for, and good by itself: handlers take it off their context. */
+  get setMetadata() {
+    return (name: string, value: string): void => {
       const problem = problemOf(name, value)
-      if (problem) throw new RpcError('internal', `Cannot set the metadata of ${label}: ${problem}`)
-      metadata[name] = value
-    },
+      if (problem) throw new RpcError('internal', `Cannot set the metadata of ${this.#label}: ${problem}`)
+      this.#answered[name] = value
+    }
   }
-  const outcome = implementation.handlers[request.method]?.(input as never, context)
-  if (method.kind === 'unary') {
-    const result = outcome instanceof Promise ? await outcome : outcome
-    const valid = trusted ? result : validate(method.output, result, `the output of ${label}`, 'internal')
-    const output = valid instanceof Promise ? await valid : valid
-    return { kind: 'unary', metadata, payload: encodeOutput(output, codec, label) }
+
+  get forwardMetadata() {
+    return (metadata: Metadata): void => void Object.assign(this.#answered, metadata)
   }
-  return { kind: 'stream', metadata, payloads: encodeEach(outcome as AsyncIterable<unknown>, method, label, codec) }
+
+  /** What came from this very process was checked by its types. */
+  input(): unknown {
+    const { payload } = this.#request
+    const received = decodePayload(payload)
+    if (payload.codec === 'value') return received
+    return validate(this.target.method.input, received, `the input of ${this.#label}`, 'invalid_argument')
+  }
+
+  begin(input: unknown): unknown {
+    return this.target.implementation.handlers[this.#request.method]?.(input as never, this)
+  }
+
+  output(result: unknown): unknown {
+    if (this.#request.payload.codec === 'value') return result
+    return validate(this.target.method.output, result, `the output of ${this.#label}`, 'internal')
+  }
+
+  answer(output: unknown): RpcResponse {
+    const payload = encodeOutput(output, this.#request.payload.codec, this.#label)
+    return { kind: 'unary', metadata: this.#answered, payload }
+  }
+
+  stream(items: AsyncIterable<unknown>): RpcResponse {
+    const payloads = encodeEach(items, this.target.method, this.#label, this.#request.payload.codec)
+    return { kind: 'stream', metadata: this.#answered, payloads }
+  }
+
+  get #label(): string {
+    return `${this.#request.service}/${this.#request.method}`
+  }
 }
 
 function find(services: ReadonlyMap<string, Implementation>, request: RpcRequest) {
