@@ -6,7 +6,11 @@ const CHECKS: readonly { name: string; command: string; args: readonly string[] 
   { name: 'format', command: 'deno', args: ['fmt', '--check'] },
   { name: 'lint', command: 'deno', args: ['lint'] },
   { name: 'types', command: 'tsc', args: ['-p', '.'] },
-  { name: 'deno', command: 'deno', args: ['check', 'shared/mod.ts', 'functions/gateway/deno.ts'] },
+  {
+    name: 'deno',
+    command: 'deno',
+    args: ['check', 'shared/mod.ts', 'functions/gateway/deno.ts', 'functions/hello/deno.ts'],
+  },
   { name: 'imports', command: process.execPath, args: ['infra/check_imports.ts'] },
 ]
 

@@ -5,7 +5,7 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, Server as NetServer } from 'node:net'
 import { serve, type ServerType, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
@@ -32,6 +32,8 @@ export interface RunningGateway {
   close(beforeLinksEnd?: () => Promise<void>): Promise<void>
 }
 
+/** How long connections without a request stay open when the gateway stops: a caller's request may be on its way. */
+const QUIET_MS = 200
 /** How long a worker may take to answer a close frame. */
 const CLOSE_MS = 1_000
 
@@ -64,10 +66,12 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           mode: guard.mode,
           local,
           async close(beforeLinksEnd) {
-            const closed = new Promise((done) =>
-              server.close(done)
+            // Not the HTTP server's own `close`, which cuts idle connections at once: a call may be on its way on one.
+            const closed = new Promise<unknown>((done) =>
+              NetServer.prototype.close.call(server, done)
             )
             endStreams()
+            await goQuiet()
             await answered(options.drainMs ?? DEFAULTS.drainMs)
             await beforeLinksEnd?.()
             await close()
@@ -84,24 +88,42 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
       reject(cannotListen(options, cause))
       void close()
     })
-    const answered = inFlight(server)
+    const { answered, goQuiet } = inFlight(server)
   })
 }
 
-/** Counts a server's requests. @returns waits until all are answered, for at most `limitMs` */
-function inFlight(server: ServerType): (limitMs: number) => Promise<void> {
+interface InFlight {
+  /** Waits until all requests are answered, for at most `limitMs`. */
+  answered(limitMs: number): Promise<void>
+  /** Ends each connection with its next answer, and gives those that wait a moment to bring what is on its way. */
+  goQuiet(): Promise<void>
+}
+
+/** Counts a server's requests. */
+function inFlight(server: ServerType): InFlight {
   let active = 0
+  let quiet = false
   let onIdle = () => {}
   server.on('request', (_request: IncomingMessage, response: ServerResponse) => {
+    if (quiet) response.shouldKeepAlive = false
     active++
     response.once('close', () => --active === 0 && onIdle())
   })
-  return async (limitMs) => {
-    if (active === 0) return
-    const limit = new AbortController()
-    const idle = new Promise<void>((resolve) => onIdle = resolve)
-    await Promise.race([idle, sleep(systemClock, limitMs, limit.signal).catch(() => {})])
-    limit.abort()
+  return {
+    async answered(limitMs) {
+      if (active === 0) return
+      const limit = new AbortController()
+      const idle = new Promise<void>((resolve) => onIdle = resolve)
+      await Promise.race([idle, sleep(systemClock, limitMs, limit.signal).catch(() => {})])
+      limit.abort()
+    },
+    async goQuiet() {
+      quiet = true
+      const connections = await new Promise<number>((resolve) =>
+        server.getConnections((_error, count) => resolve(count ?? 0))
+      )
+      if (connections > 0) await sleep(systemClock, QUIET_MS)
+    },
   }
 }
 

@@ -27,6 +27,7 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
     const send = service === Inference.name ? infer : isInternal(service) ? refuseInternal : deps.route
     return answerHttp(send, request, service, method, {
       clock: deps.clock,
+      caller,
       onAnswer(code, failure) {
         if (code === 'internal') {
           deps.log('error', 'call failed', { service, method, cause: String(failure?.cause ?? failure) })

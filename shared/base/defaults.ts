@@ -101,6 +101,8 @@ export const DEFAULTS = {
   /** A worker that cannot work is left alone for base · 2^n, at most the cap: an engine restarts within a few seconds. */
   workerRestBaseMs: 500,
   workerRestCapMs: 2_000,
+  /** How long a function that has left goes on taking calls: gateways' tables are this old at most, news' way included. */
+  leaveGraceMs: 2_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   /** A lease of shards is this many times what shards took lately, at least the minimum; the first one is for loading. */

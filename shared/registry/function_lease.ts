@@ -27,6 +27,7 @@ export class FunctionLease {
   readonly #settings: LeaseSettings
   readonly #clock: Clock
   #dueAtMs = -Infinity
+  #left = false
   /** Why the last renewal failed, if it did. */
   failure: RpcError | undefined
 
@@ -38,7 +39,7 @@ export class FunctionLease {
 
   /** Renews the lease if it is due. Never rejects: a function serves whether or not it is registered. */
   async touch(env: Env): Promise<void> {
-    if (this.#clock.now() < this.#dueAtMs) return
+    if (this.#left || this.#clock.now() < this.#dueAtMs) return
     const record = this.#record(env)
     if (!record) return
     // Moved before the request, so that calls arriving meanwhile do not send their own.
@@ -52,14 +53,16 @@ export class FunctionLease {
     }
   }
 
-  /** Gives the lease up at once, where a process knows that it is ending. */
-  async leave(env: Env): Promise<void> {
+  /** Gives the lease up for good, where a process knows that it is ending. @returns whether there was one */
+  async leave(env: Env): Promise<boolean> {
+    this.#left = true
     const record = this.#record(env)
-    if (!record) return
+    if (!record) return false
     const query = new URLSearchParams({ service: record.service, incarnation: record.incarnation })
     await this.#send(env, 'DELETE', `/${encodeURIComponent(record.id)}?${query}`).catch((thrown) => {
       this.failure = RpcError.from(thrown)
     })
+    return true
   }
 
   #record(env: Env) {

@@ -7,6 +7,7 @@ import { invalid, RpcError } from '../wire/errors.ts'
 import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
 import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
 import { Deadline, untilAborted } from './deadline.ts'
+import { type DeprecationNotice, NOTE_NAME } from './deprecation.ts'
 import { checkMetadata, type Metadata } from './metadata.ts'
 import { intercept, type Interceptor, type RpcRequest, type Send, type Transport } from './send.ts'
 import { newTrace } from './trace.ts'
@@ -29,6 +30,8 @@ export interface ClientOptions {
   group?: string
   timeoutMs?: number
   interceptors?: readonly Interceptor[]
+  /** Hears once of each method that its server calls deprecated. */
+  onDeprecated?: (notice: DeprecationNotice) => void
   clock?: Clock
   /** Inputs go out unchecked: for callers inside Shoal that made them from what was checked before. */
   trustInput?: boolean
@@ -58,6 +61,7 @@ export function clientOver<const M extends Methods>(
     clock: options.clock ?? systemClock,
     contract,
     options,
+    warned: new Set(),
   }
   const methods = Object.entries(contract.methods).map(([name, method]) => [
     name,
@@ -85,6 +89,8 @@ interface MethodCaller {
   clock: Clock
   contract: ServiceContract
   options: ClientOptions
+  /** Methods whose deprecation was told. */
+  warned: Set<string>
 }
 
 async function callUnary(
@@ -106,7 +112,7 @@ async function callUnary(
     deadline.cancel(reason)
     throw reason
   }
-  options.onMetadata?.(response.metadata)
+  onResponse(caller, name, options, response.metadata)
   return await readOutput(caller, name, method, response.payload)
 }
 
@@ -128,12 +134,20 @@ async function* callStreaming(
     if (response.kind !== 'stream') {
       throw new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected a stream, got one value`)
     }
-    options.onMetadata?.(response.metadata)
+    onResponse(caller, name, options, response.metadata)
     for await (const payload of response.payloads) yield await readOutput(caller, name, method, payload)
   } finally {
     // A consumer that stops early must stop the far side too; after the last item this does nothing.
     deadline.cancel(new RpcError('canceled', 'Cannot finish the stream: the caller stopped reading'))
   }
+}
+
+function onResponse(caller: MethodCaller, method: string, options: CallOptions, metadata: Metadata): void {
+  options.onMetadata?.(metadata)
+  const note = metadata[NOTE_NAME]
+  if (note === undefined || caller.warned.has(method)) return
+  caller.warned.add(method)
+  caller.options.onDeprecated?.({ service: caller.contract.name, method, note })
 }
 
 function checkInput(caller: MethodCaller, name: string, method: Method, input: unknown): unknown {

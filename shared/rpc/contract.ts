@@ -2,12 +2,15 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { LIMITS } from '../base/limits.ts'
 import { isVersion } from '../base/version.ts'
 import { RpcError } from '../wire/errors.ts'
+import type { Deprecation } from './deprecation.ts'
 
 /** A contract: what a service offers, written once and imported by callers and servers alike. */
 export interface ServiceContract<M extends Methods = Methods> {
   readonly name: string
   /** Semver of the contract; callers ask for a range of it. */
   readonly version: string
+  /** Of all its methods. */
+  readonly deprecated?: Deprecation
   readonly methods: M
 }
 
@@ -21,7 +24,7 @@ interface MethodBase<I extends Schema, O extends Schema> {
   /** True if calling twice does no more than calling once: only then is a call retried after it may have begun. */
   readonly idempotent: boolean
   /** Why callers should stop using it, and what to use instead. */
-  readonly deprecated?: string
+  readonly deprecated?: Deprecation
 }
 
 export interface UnaryMethod<I extends Schema = Schema, O extends Schema = Schema> extends MethodBase<I, O> {
@@ -37,7 +40,7 @@ interface MethodOptions<I extends Schema, O extends Schema> {
   input: I
   output: O
   idempotent?: boolean
-  deprecated?: string
+  deprecated?: Deprecation
 }
 
 export function unary<I extends Schema, O extends Schema>(options: MethodOptions<I, O>): UnaryMethod<I, O> {
@@ -62,13 +65,22 @@ export function defineService<const M extends Methods>(contract: ServiceContract
   if (contract.name.length > LIMITS.maxNameLength) {
     throw bad(`service name must have at most ${LIMITS.maxNameLength} characters, got ${contract.name.length}`)
   }
-  for (const name of Object.keys(contract.methods)) {
+  checkDeprecation(contract.deprecated)
+  for (const [name, { deprecated }] of Object.entries<Method>(contract.methods)) {
+    checkDeprecation(deprecated)
     // A client with a method `then` would be called by every await.
     if (!METHOD_NAME.test(name) || name === 'then' || name.length > LIMITS.maxNameLength) {
       throw bad(`method name must look like "sayHello", got "${name}"`)
     }
   }
   return Object.freeze(contract)
+}
+
+function checkDeprecation(deprecation: Deprecation | undefined): void {
+  if (typeof deprecation !== 'object' || /^\d{4}-\d\d-\d\d/.test(deprecation.since) && Date.parse(deprecation.since)) {
+    return
+  }
+  throw bad(`deprecated.since must be a date such as 2026-11-01, got "${deprecation.since}"`)
 }
 
 function bad(reason: string) {

@@ -6,7 +6,7 @@ export type Metadata = Readonly<Record<string, string>>
 export const NO_METADATA: Metadata = Object.freeze({})
 
 /** Names that no proxy, browser or server gives a meaning of its own: the caller's and the handler's, and ours. */
-const NAME = /^(x-[a-z0-9-]+|shoal-[a-z0-9-]+|server-timing)$/
+const NAME = /^(x-[a-z0-9-]+|shoal-[a-z0-9-]+|server-timing|deprecation)$/
 /** What an HTTP header takes and gives back unchanged: printable ASCII without space at its ends. */
 const VALUE = /^([!-~]([ -~]*[!-~])?)?$/
 
@@ -53,14 +53,14 @@ function isOurs(name: string): boolean {
   return name.startsWith('x-') && !NOT_OURS.test(name)
 }
 
-const [X, S] = ['x', 's'].map((letter) => letter.charCodeAt(0))
+const [X, S, D] = ['x', 's', 'd'].map((letter) => letter.charCodeAt(0))
 
 function pick(headers: HeaderEntries, wanted: (name: string) => boolean): Metadata {
   let metadata: Record<string, string> | undefined
   headers.forEach((value, name) => {
     // Most headers begin with another letter: no pattern need look at them.
     const first = name.charCodeAt(0)
-    if (first !== X && first !== S) return
+    if (first !== X && first !== S && first !== D) return
     if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value
   })
   return metadata ?? NO_METADATA

@@ -1,8 +1,10 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { type Clock, systemClock } from '../base/clock.ts'
 import { isRange, satisfies } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import { type Codec, decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
 import { type Method, type Methods, type ServiceContract, type UnaryMethod, validate } from './contract.ts'
+import { metadataOf } from './deprecation.ts'
 import { type Metadata, problemOf } from './metadata.ts'
 import { intercept, type Interceptor, type RpcRequest, type RpcResponse, type Send } from './send.ts'
 
@@ -12,9 +14,17 @@ export interface Context {
   signal: AbortSignal
   /** Time left when the call arrived. */
   timeoutMs: number
+  /** The time of day at which its time is over, as `Date.now()` tells it. */
+  deadlineMs: number
+  /** What the caller sent beside its message: over HTTP, headers that begin with x-. */
   metadata: Metadata
   traceparent: string
-  /** Adds to the response's metadata. */
+  /**
+   * Who calls: the id of the API key that the gateway let in, where it asks for keys. A function that can be reached past
+   * its gateway must not believe it.
+   */
+  caller: string | undefined
+  /** Adds to the response's metadata. Of a stream's, what is set before the handler returns its iterable. */
   setMetadata(name: string, value: string): void
   /** Adds what another server's answer brought, which was checked when it came. */
   forwardMetadata(metadata: Metadata): void
@@ -44,14 +54,22 @@ export function implement<const M extends Methods>(
 }
 
 /** Dispatches requests to implementations. Answers come in the codec the request came in. */
-export function createServer(implementations: readonly Implementation[], interceptors?: readonly Interceptor[]): Send {
+export function createServer(
+  implementations: readonly Implementation[],
+  interceptors?: readonly Interceptor[],
+  clock: Clock = systemClock,
+): Send {
   const services = new Map(implementations.map((one) => [one.contract.name, one]))
-  return intercept((request) => dispatch(services, request), interceptors)
+  return intercept((request) => dispatch(services, clock, request), interceptors)
 }
 
 /** Small, and what it calls is not asynchronous: whatever an async function holds is allocated anew for each of its calls. */
-async function dispatch(services: ReadonlyMap<string, Implementation>, request: RpcRequest): Promise<RpcResponse> {
-  const call = new ServedCall(find(services, request), request)
+async function dispatch(
+  services: ReadonlyMap<string, Implementation>,
+  clock: Clock,
+  request: RpcRequest,
+): Promise<RpcResponse> {
+  const call = new ServedCall(find(services, request), request, clock.now())
   let input = call.input()
   if (input instanceof Promise) input = await input
   let result = call.begin(input)
@@ -67,18 +85,26 @@ class ServedCall implements Context {
   readonly target: { implementation: Implementation; method: Method }
   readonly signal: AbortSignal
   readonly timeoutMs: number
+  readonly deadlineMs: number
   readonly metadata: Metadata
   readonly traceparent: string
   readonly #request: RpcRequest
   readonly #answered: Record<string, string> = {}
 
-  constructor(target: { implementation: Implementation; method: Method }, request: RpcRequest) {
+  constructor(target: { implementation: Implementation; method: Method }, request: RpcRequest, nowMs: number) {
     this.target = target
     this.signal = request.signal
     this.timeoutMs = request.timeoutMs
+    this.deadlineMs = nowMs + request.timeoutMs
     this.metadata = request.metadata
     this.traceparent = request.traceparent
     this.#request = request
+    const deprecation = target.method.deprecated ?? target.implementation.contract.deprecated
+    if (deprecation) Object.assign(this.#answered, metadataOf(deprecation))
+  }
+
+  get caller(): string | undefined {
+    return this.#request.caller
   }
 
   /** Made when asked for, and good by itself: handlers take it off their context. */

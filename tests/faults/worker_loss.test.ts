@@ -6,6 +6,7 @@ import { ask } from '../conformance/gateway_http.ts'
 import { metricAt } from '../conformance/gateway_metrics.ts'
 import type { Running } from '../fixtures/process.ts'
 import { launchChromium } from '../runtime/chromium.ts'
+import { report } from './figures.ts'
 import { callAll, type GatewayPool, startPool } from './gateway_pool.ts'
 
 const LOAD = { calls: 200, callers: 16 }
@@ -64,6 +65,11 @@ it('no call fails while a worker is asked to leave', async () => {
     if (answered === LOAD.calls / 4) leaving.signal('SIGTERM')
   })
   expect(outcome).toEqual(ALL_RIGHT)
+  report('12 SIGTERM: worker', 'failed 0', {
+    calls: LOAD.calls,
+    failed: outcome.failed.length,
+    wrong: outcome.wrong.length,
+  })
   const { code, stderr } = await leaving.ended
   expect([code, stderr]).toEqual([0, ''])
   await haveJoined('steady')

@@ -18,6 +18,7 @@ import { retryBudgetSuite } from '../unit/routing/retry_budget_suite.ts'
 import { routerSuite } from '../unit/routing/router_suite.ts'
 import { bulkheadSuite } from '../unit/rpc/bulkhead_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
+import { contextSuite } from '../unit/rpc/context_suite.ts'
 import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
 import { httpStreamSuite } from '../unit/rpc/http_stream_suite.ts'
 import { httpSuite } from '../unit/rpc/http_suite.ts'
@@ -56,6 +57,7 @@ export const suites: readonly Suite[] = [
   socketSuite,
   clientSuite,
   bulkheadSuite,
+  contextSuite,
   httpSuite,
   httpStreamSuite,
   joinSuite,
