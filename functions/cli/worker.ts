@@ -27,7 +27,7 @@ Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm
   --port N         0 takes a free one (default)
   --url URL        how gateways reach this host (default: where it listens)
   --verbose        logs as JSON lines on stderr
-  --token KEY      a key with scope "worker", the same as --key
+  --token KEY      a key with scope "worker", or "volunteer" to see public models alone; the same as --key
 ${GATEWAY_HELP}
 
 webgpu and onnxruntime-node are optional packages: they are looked for in the current folder, beside Shoal, or in the

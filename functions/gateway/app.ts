@@ -1,7 +1,7 @@
 import { Hono, type MiddlewareHandler } from 'hono'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
-import { guardAll, requireSameOrigin, requireScope } from './guard.ts'
+import { guardAll, requireSameOrigin, requireScope, requireWorker } from './guard.ts'
 import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
 import { pages } from './routes/pages.ts'
 import { toErrorOf } from './routes/problem.ts'
@@ -30,14 +30,14 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
 
   app.on(['PUT', 'PATCH', 'DELETE'], '/models/*', scope('admin'))
   app.get('/models', scope('call'))
-  app.get('/blobs/*', scope('worker'))
+  app.get('/blobs/*', requireWorker(deps.guard))
   app.route('/', models(deps))
 
   app.put('/blobs/*', scope('admin'))
   app.use('/relays/*', scope('admin'))
   app.route('/', training(deps))
 
-  app.post('/workers/enrol', scope('worker'))
+  app.post('/workers/enrol', requireWorker(deps.guard))
   app.get('/workers', scope('call'))
   app.get('/relay/connect', async (context, next) => {
     requireSameOrigin(context)

@@ -39,8 +39,11 @@ export interface GatewayDeps {
 
 /** Where workers' sockets end: relays of this process, or Durable Objects. */
 export interface Relays {
-  /** Issues a token for one socket to the relay that should take the next worker. */
-  enrol(): Promise<{ relay: string; token: string; expiresInMs: number }>
+  /**
+   * Issues a token for one socket to the relay that should take the next worker.
+   * @param volunteer the worker is to see public models alone
+   */
+  enrol(volunteer: boolean): Promise<{ relay: string; token: string; expiresInMs: number }>
   /** Hands an upgrade request over to a relay. */
   connect(context: Context, relay: string): Response | Promise<Response>
   /** Metrics of relays that do not count in this process's own, each as Prometheus's text. */

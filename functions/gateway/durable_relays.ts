@@ -30,10 +30,10 @@ export function durableRelays(
   return {
     reachRelay: (name) => sends.get(name),
     relays: {
-      async enrol() {
+      async enrol(volunteer) {
         const secret = secretOf(env)
         const relay = await emptiest(names, deps)
-        return { relay, ...await issueEnrolToken(secret, relay) }
+        return { relay, ...await issueEnrolToken(secret, relay, undefined, undefined, volunteer) }
       },
       connect(context, name) {
         if (sends.has(name)) return env.RELAY.getByName(name).fetch(context.req.raw)

@@ -48,7 +48,7 @@ function requireLocalCaller(header: ReadHeader): void {
 
 /** Where a request's caller is kept: the id of its key, where keys are asked for. */
 export interface CallerVariables {
-  Variables: { caller?: string }
+  Variables: { caller?: string; volunteer?: boolean }
 }
 
 /** Admits callers whose key has the scope. */
@@ -59,6 +59,28 @@ export function requireScope(guard: Guard, scope: Scope): MiddlewareHandler<Call
     }
     await next()
   }
+}
+
+/** Admits workers' keys, and volunteers' as what they are. */
+export function requireWorker(guard: Guard): MiddlewareHandler<CallerVariables> {
+  return async (context, next) => {
+    if (guard.mode === 'keys') {
+      const header = context.req.header('authorization') ?? null
+      await guard.ring.admit(header, 'worker').catch(async (thrown) => {
+        if (!(thrown instanceof RpcError) || thrown.code !== 'permission_denied') throw thrown
+        await guard.ring.admit(header, 'volunteer').catch(() => {
+          throw thrown
+        })
+        context.set('volunteer', true)
+      })
+    }
+    await next()
+  }
+}
+
+/** Whether `requireWorker` let a volunteer in. */
+export function isVolunteer(context: Context): boolean {
+  return context.get('volunteer') === true
 }
 
 /** Browsers say whose page sends a request, but send it all the same: only pages of this gateway may. */

@@ -88,7 +88,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     secret: () => secret,
     localPools: () => relay.instance ? [relay.instance] : [],
     relays: {
-      enrol: () => relay.enrol(),
+      enrol: (volunteer) => relay.enrol(volunteer),
       connect(context, name) {
         if (name !== relay.name) {
           throw new RpcError('not_found', `Cannot open the socket: there is no relay "${name}" here (enrol again)`)

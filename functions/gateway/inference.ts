@@ -73,9 +73,10 @@ function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promi
 }
 
 function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
-  const { sha256, signature: { batchable } } = manifest
+  const { sha256, signature: { batchable }, visibility } = manifest
+  const model = visibility === 'public' ? { sha256, batchable, public: true } : { sha256, batchable }
   const { inputs, priority, caller } = call
-  const value: PoolRun = { model: { sha256, batchable }, inputs, priority, caller }
+  const value: PoolRun = { model, inputs, priority, caller }
   return {
     service: Pool.name,
     method: 'run',

@@ -12,9 +12,10 @@ export async function admitOnce(
   token: string,
   relay: string,
   deps: { secret: string; once: OnceStore; clock: Pick<Clock, 'now'> },
-): Promise<void> {
-  const { jti, expiresAtMs } = await verifyEnrolToken(deps.secret, relay, token)
+): Promise<{ volunteer: boolean }> {
+  const { jti, expiresAtMs, volunteer } = await verifyEnrolToken(deps.secret, relay, token)
   if (!await deps.once.claim(`enrol:${jti}`, Math.max(1, expiresAtMs - deps.clock.now()))) {
     throw new RpcError('unauthenticated', 'Cannot enrol the worker: the enrolment token was used before')
   }
+  return { volunteer }
 }

@@ -57,8 +57,8 @@ export class InProcessRelay {
     return this.#announcer?.instance
   }
 
-  async enrol(): Promise<{ relay: string; token: string; expiresInMs: number }> {
-    return { relay: this.name, ...await issueEnrolToken(this.#deps.secret, this.name) }
+  async enrol(volunteer = false): Promise<{ relay: string; token: string; expiresInMs: number }> {
+    return { relay: this.name, ...await issueEnrolToken(this.#deps.secret, this.name, undefined, undefined, volunteer) }
   }
 
   accept(link: WorkerLink): Session | undefined {

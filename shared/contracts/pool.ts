@@ -3,8 +3,11 @@ import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import { device, name, sha256, tensors } from './fields.ts'
 
-/** What a pool must know of a model to run it: identity, and whether calls may be joined along axis 0. */
-export const modelRef = z.object({ sha256, batchable: z.boolean() })
+/**
+ * What a pool must know of a model to run it: identity, whether calls may be joined along axis 0, and whether volunteers
+ * may see it; they may not where nothing is said.
+ */
+export const modelRef = z.object({ sha256, batchable: z.boolean(), public: z.boolean().optional() })
 export type ModelRef = z.infer<typeof modelRef>
 
 export const workerState = z.object({

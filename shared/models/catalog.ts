@@ -1,5 +1,6 @@
 import { decodeUtf8, encodeUtf8, readAll, sha256Hex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { compareVersions, isVersion } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
@@ -22,6 +23,7 @@ export class ModelCatalog {
   readonly #clock: Clock
   readonly #cache: ManifestCache
   readonly #aliases: Aliases
+  #public: { blobs: ReadonlySet<string>; readMs: number } | undefined
 
   constructor(blobs: BlobStore, options: { clock: Clock }) {
     this.#blobs = blobs
@@ -113,6 +115,15 @@ export class ModelCatalog {
     await this.#blobs.put(keyOf(name, version), encodeManifest(amended))
     this.#cache.forget(name)
     return amended
+  }
+
+  /** Whether volunteers may have a blob: some public version has it. True again or no more within DEFAULTS.manifestCacheMs. */
+  async isPublic(sha256: string): Promise<boolean> {
+    const known = this.#public
+    if (known?.blobs.has(sha256) && this.#clock.now() - known.readMs < DEFAULTS.manifestCacheMs) return true
+    const models = (await this.list()).filter(({ visibility }) => visibility === 'public')
+    this.#public = { blobs: new Set(models.map((one) => one.sha256)), readMs: this.#clock.now() }
+    return this.#public.blobs.has(sha256)
   }
 
   /** Names of versions that can be moved, by model. */

@@ -83,7 +83,7 @@ export class Pool {
   /** Forgets a worker. Its runs reject by themselves, and their calls go to others. */
   remove(id: string): void {
     this.#seats.remove(id)
-    if (this.#seats.usable === 0) this.#failWaiting()
+    this.#failHopeless()
   }
 
   /** Gives a worker nothing more; resolves when its last run is answered. */
@@ -91,7 +91,7 @@ export class Pool {
     const seat = this.#seats.get(id)
     if (!seat) return Promise.resolve()
     this.#seats.drain(seat)
-    if (this.#seats.usable === 0) this.#failWaiting()
+    this.#failHopeless()
     return seat.idle()
   }
 
@@ -109,7 +109,7 @@ export class Pool {
    */
   run(request: PoolRequest): Promise<PoolResult> {
     if (request.signal.aborted) return Promise.reject(abortError(request.signal.reason))
-    if (this.#seats.usable === 0) return Promise.reject(noWorkers(false))
+    if (!this.#isHopeful(request)) return Promise.reject(noWorkers(false))
     return new Promise((resolve, reject) => {
       const at = { sequence: this.#calls++, nowMs: this.#deps.clock.now() }
       const call = new PoolCall(request, at, resolve, reject, this.#onGone)
@@ -139,7 +139,7 @@ export class Pool {
 
   #dispatch(): void {
     for (let next = this.#next(); next; next = this.#next()) {
-      void this.#start(next.seat, this.#waiting.take(next.head.model.sha256))
+      void this.#start(next.seat, this.#waiting.take(next.head.model))
     }
     this.#waiting.settle()
   }
@@ -148,8 +148,13 @@ export class Pool {
   #next(): { head: PoolCall; seat: Seat } | undefined {
     for (;;) {
       if (!this.#seats.best(undefined)) return undefined
-      const head = this.#waiting.peek()
-      const seat = this.#seats.best(head?.model.sha256)
+      let head = this.#waiting.peek()
+      let seat = this.#seats.best(head?.model)
+      if (!seat) {
+        // There are volunteers alone, and that call is not for them; one behind it may be.
+        head = this.#waiting.peek(true)
+        seat = head && this.#seats.best(head.model)
+      }
       if (!seat) return undefined
       const overdue = this.#seats.overdue(seat)
       const [first] = overdue?.calls ?? []
@@ -242,7 +247,7 @@ export class Pool {
         if (run.calls.length > 1) call.joinOnly(undefined)
       }
       if (call.lost >= MAX_LOST) call.reject(error)
-      else if (this.#seats.usable === 0) call.reject(noWorkers(true))
+      else if (!this.#isHopeful(call)) call.reject(noWorkers(true))
       else again.push(call)
     }
     this.#waiting.putBack(again)
@@ -259,8 +264,16 @@ export class Pool {
     this.#seats.rest(seat, this.#deps.clock.after(restMs, wake))
   }
 
-  #failWaiting(): void {
-    for (const call of this.#waiting.takeAll()) call.reject(noWorkers(call.sent))
+  /** Whether there is a worker that may run a call. */
+  #isHopeful({ model }: Pick<PoolRequest, 'model'>): boolean {
+    return (model.public ? this.#seats.usable : this.#seats.trusted) > 0
+  }
+
+  /** Calls that no worker is left for. */
+  #failHopeless(): void {
+    const { usable, trusted } = this.#seats
+    const left = usable === 0 ? this.#waiting.takeAll() : trusted === 0 ? this.#waiting.takePrivate() : []
+    for (const call of left) call.reject(noWorkers(call.sent))
   }
 }
 

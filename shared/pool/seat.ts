@@ -9,6 +9,8 @@ export interface PoolWorker {
   readonly id: string
   readonly name: string
   readonly device: string
+  /** A stranger's: it is given public models alone. */
+  readonly volunteer?: boolean
   /** Computes on a real GPU: of workers that are idle, those go first. A GPU beats WebAssembly even while it warms up. */
   readonly accelerated?: boolean
   /**
@@ -120,8 +122,9 @@ export class SeatBook {
   readonly #computing = new LinkedList<Seat>()
   /** Runs that wait behind another, in the order they were sent. */
   readonly #behind = new LinkedList<Run>()
-  /** Seats that are not draining. */
+  /** Seats that are not draining, and those of them that may be given any model. */
   usable = 0
+  trusted = 0
 
   get size(): number {
     return this.#seats.size
@@ -139,7 +142,7 @@ export class SeatBook {
   add(seat: Seat): void {
     this.remove(seat.worker.id)
     this.#seats.set(seat.worker.id, seat)
-    this.usable++
+    this.#count(seat, 1)
     this.#place(seat)
   }
 
@@ -147,7 +150,7 @@ export class SeatBook {
     const seat = this.#seats.get(id)
     if (!seat) return undefined
     this.#seats.delete(id)
-    if (!seat.draining) this.usable--
+    if (!seat.draining) this.#count(seat, -1)
     seat.wake()
     this.#place(seat)
     for (const run of seat.runs.slice(1)) {
@@ -160,7 +163,7 @@ export class SeatBook {
   drain(seat: Seat): void {
     if (seat.draining) return
     seat.draining = true
-    this.usable--
+    this.#count(seat, -1)
     this.#place(seat)
   }
 
@@ -193,10 +196,10 @@ export class SeatBook {
 
   /**
    * The best seat for a model: an idle one before one that computes; of those a GPU before a CPU; of those one that has
-   * it loaded before one that has not.
+   * it loaded before one that has not. Without a model, any seat that may be given something.
    */
-  best(model: string | undefined): Seat | undefined {
-    return firstWith(model, this.#idleGpus) ?? firstWith(model, this.#idle) ?? firstWith(model, this.#computing)
+  best(model: ModelRef | undefined): Seat | undefined {
+    return firstFor(model, this.#idleGpus) ?? firstFor(model, this.#idle) ?? firstFor(model, this.#computing)
   }
 
   /**
@@ -205,9 +208,16 @@ export class SeatBook {
    */
   overdue(seat: Seat): Run | undefined {
     for (const run of this.#behind) {
-      if (run.seat !== seat) return seat.runs.length === 0 || run.number < seat.lastAnswered ? run : undefined
+      if (run.seat !== seat && mayRun(seat, run.calls[0]?.model)) {
+        return seat.runs.length === 0 || run.number < seat.lastAnswered ? run : undefined
+      }
     }
     return undefined
+  }
+
+  #count({ worker }: Seat, by: 1 | -1): void {
+    this.usable += by
+    if (!worker.volunteer) this.trusted += by
   }
 
   /** Nothing is before the run on its worker any more. */
@@ -230,10 +240,16 @@ export class SeatBook {
   }
 }
 
-function firstWith(model: string | undefined, seats: LinkedList<Seat>): Seat | undefined {
+/** Volunteers see a model's weights and what it is asked. */
+function mayRun({ worker }: Seat, model: ModelRef | undefined): boolean {
+  return !worker.volunteer || model === undefined || model.public === true
+}
+
+function firstFor(model: ModelRef | undefined, seats: LinkedList<Seat>): Seat | undefined {
   let first: Seat | undefined
   for (const seat of seats) {
-    if (model === undefined || seat.models.has(model)) return seat
+    if (!mayRun(seat, model)) continue
+    if (model === undefined || seat.models.has(model.sha256)) return seat
     first ??= seat
   }
   return first

@@ -3,6 +3,7 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { jitter, type Random } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
+import type { ModelRef } from '../contracts/pool.ts'
 import { CallQueue } from './call_queue.ts'
 import { DrainMeter } from './drain_meter.ts'
 import { FairShare } from './fair_share.ts'
@@ -76,26 +77,43 @@ export class Waiting {
 
   /** Takes out a call whose caller has gone. */
   remove(call: PoolCall): void {
-    if (this.#queues.get(call.model.sha256)?.remove(call)) this.#left([call])
+    if (this.#queues.get(keyOf(call.model))?.remove(call)) this.#left([call])
     this.settle()
   }
 
-  /** The call that goes next: of high priority if there is one, and of those the longest waiting. */
-  peek(): PoolCall | undefined {
+  /**
+   * The call that goes next: of high priority if there is one, and of those the longest waiting.
+   * @param isPublic only calls of models that volunteers may see
+   */
+  peek(isPublic = false): PoolCall | undefined {
     let oldest: PoolCall | undefined
     for (const queue of this.#queues.values()) {
       const head = queue.peek()
-      if (head && (!oldest || before(head, oldest))) oldest = head
+      if (head && (!isPublic || head.model.public) && (!oldest || before(head, oldest))) oldest = head
     }
     return oldest
   }
 
   /** Takes the next call of a model, with those that share its run. */
-  take(sha256: string): PoolCall[] {
-    const calls = this.#queues.get(sha256)?.take() ?? []
+  take(model: ModelRef): PoolCall[] {
+    const calls = this.#queues.get(keyOf(model))?.take() ?? []
     this.#left(calls, true)
     this.#drain.started()
     return calls
+  }
+
+  /** Takes the calls of all models that volunteers may not see. */
+  takePrivate(): PoolCall[] {
+    const taken: PoolCall[] = []
+    for (const queue of [...this.#queues.values()]) {
+      if (queue.peek()?.model.public) continue
+      const calls = queue.takeAll()
+      this.#left(calls)
+      taken.push(...calls)
+    }
+    for (const { model } of taken) this.#queues.delete(keyOf(model))
+    this.settle()
+    return taken
   }
 
   takeAll(): PoolCall[] {
@@ -113,8 +131,9 @@ export class Waiting {
   }
 
   #queueOf({ model }: PoolCall): CallQueue {
-    let queue = this.#queues.get(model.sha256)
-    if (!queue) this.#queues.set(model.sha256, queue = new CallQueue())
+    const key = keyOf(model)
+    let queue = this.#queues.get(key)
+    if (!queue) this.#queues.set(key, queue = new CallQueue())
     return queue
   }
 
@@ -124,13 +143,14 @@ export class Waiting {
       this.#bytes -= call.bytes
       this.#shares.leave(call, served)
     }
-    const sha256 = calls[0]?.model.sha256
-    if (sha256 !== undefined && this.#queues.get(sha256)?.length === 0) this.#queues.delete(sha256)
+    const [first] = calls
+    const key = first && keyOf(first.model)
+    if (key !== undefined && this.#queues.get(key)?.length === 0) this.#queues.delete(key)
     if (this.#queues.size === 0) this.#shares.reset()
   }
 
   #refuse(call: PoolCall, timeoutMs: number, idle: number): RpcError | undefined {
-    const queue = this.#queues.get(call.model.sha256)
+    const queue = this.#queues.get(keyOf(call.model))
     const waitMs = this.#waitMs(call, idle)
     for (;;) {
       const overflow = this.#overflowOf(call, queue)
@@ -168,4 +188,9 @@ export class Waiting {
     for (const queue of this.#queues.values()) runs += queue.runsAhead(call.priority, turn)
     return this.#drain.estimateMs(Math.max(0, runs - idle))
   }
+}
+
+/** The same bytes may be public under one name and private under another: their calls must never share a run. */
+function keyOf({ sha256, public: isPublic }: ModelRef): string {
+  return isPublic ? `public ${sha256}` : sha256
 }

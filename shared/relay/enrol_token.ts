@@ -10,6 +10,8 @@ export interface EnrolClaims {
   jti: string
   relay: string
   expiresAtMs: number
+  /** The worker is a stranger's: it is given public models alone. */
+  volunteer: boolean
 }
 
 /** The algorithm is pinned on both sides: a token that names another is refused whatever its signature. */
@@ -23,9 +25,10 @@ export async function issueEnrolToken(
   relay: string,
   ttlMs: number = DEFAULTS.enrolTokenMs,
   clock: Pick<Clock, 'now'> = WALL_CLOCK,
+  volunteer = false,
 ): Promise<{ token: string; expiresInMs: number }> {
   const nowMs = clock.now()
-  const token = await new SignJWT({ relay, scope: 'worker' })
+  const token = await new SignJWT({ relay, scope: volunteer ? 'volunteer' : 'worker' })
     .setProtectedHeader({ alg: ALGORITHM })
     .setAudience(AUDIENCE)
     .setJti(newId('enrol'))
@@ -51,8 +54,10 @@ export async function verifyEnrolToken(
       audience: AUDIENCE,
       currentDate: new Date(clock.now()),
     })
-    if (payload.relay !== relay || payload.scope !== 'worker' || !payload.jti || !payload.exp) throw new Error('claims')
-    return { jti: payload.jti, relay, expiresAtMs: payload.exp * 1000 }
+    const volunteer = payload.scope === 'volunteer'
+    const known = volunteer || payload.scope === 'worker'
+    if (payload.relay !== relay || !known || !payload.jti || !payload.exp) throw new Error('claims')
+    return { jti: payload.jti, relay, expiresAtMs: payload.exp * 1000, volunteer }
   } catch (cause) {
     const why = cause instanceof errors.JWTExpired
       ? 'the enrolment token has expired'

@@ -12,7 +12,7 @@ export interface HubDeps extends PoolDeps {
   /** The relay's name in the registry. */
   name: string
   log: Log
-  admit(token: string): Promise<void>
+  admit(token: string): Promise<{ volunteer: boolean }>
   /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void
   /** What the relay serves beside `shoal.Pool`, on its workers: training, for one. */
@@ -108,7 +108,10 @@ export class Hub {
       list: () => {
         const callees: Callee[] = []
         for (const { worker, send } of this.#sessions) {
-          if (worker && this.#pool.describe(worker.id)?.draining === false) callees.push({ id: worker.id, send })
+          // What is trained is nobody's to see but its owner's.
+          if (worker && !worker.volunteer && this.#pool.describe(worker.id)?.draining === false) {
+            callees.push({ id: worker.id, send })
+          }
         }
         return callees
       },

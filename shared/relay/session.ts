@@ -29,6 +29,8 @@ export interface EnrolledWorker {
   name: string
   incarnation: string
   info: Hello['info']
+  /** A stranger's: it is given public models alone. */
+  volunteer?: boolean
 }
 
 export interface SessionDeps {
@@ -36,8 +38,8 @@ export interface SessionDeps {
   pool: Pool
   clock: Clock
   log: Log
-  /** Admits a token, once. Rejects with `unauthenticated` otherwise. */
-  admit(token: string): Promise<void>
+  /** Admits a token, once, and says whose worker it is. Rejects with `unauthenticated` otherwise. */
+  admit(token: string): Promise<{ volunteer: boolean }>
   onLate(): void
   /** The worker now takes calls. */
   onJoin(session: Session): void
@@ -183,13 +185,15 @@ export class Session {
     const parsed = hello.safeParse(frame.header)
     if (!parsed.success) return this.#refuse(1002, `hello is malformed: ${parsed.error.issues[0]?.path.join('.')}`)
     const { token, models, ...greeting } = parsed.data
+    let volunteer: boolean
     try {
-      await this.#deps.admit(token)
+      volunteer = (await this.#deps.admit(token)).volunteer
     } catch (thrown) {
       return this.#refuse(1008, RpcError.from(thrown).message)
     }
     if (this.#state.phase !== 'admitting') return
-    const worker: EnrolledWorker = { id: newId('w'), connectedAtMs: this.#deps.clock.now(), ...greeting }
+    const connectedAtMs = this.#deps.clock.now()
+    const worker: EnrolledWorker = { id: newId('w'), connectedAtMs, ...greeting, ...(volunteer && { volunteer }) }
     const welcome: Welcome = { worker: worker.id, relay: this.#deps.relay, pingIntervalMs: DEFAULTS.pingIntervalMs }
     this.#link.save(worker)
     this.#peer.control('welcome', welcome)
@@ -211,6 +215,7 @@ export class Session {
       id: worker.id,
       name: worker.name,
       device: worker.info.device,
+      volunteer: worker.volunteer,
       accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)

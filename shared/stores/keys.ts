@@ -5,8 +5,10 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import { RpcError } from '../wire/errors.ts'
 
-/** What a key may do. `call`: use models and functions. `worker`: enrol workers. `service`: register functions. `admin`: all. */
-export const SCOPES = ['call', 'worker', 'service', 'admin'] as const
+/**
+ * What a key may do. `call`: use models and functions. `worker`: enrol workers. `volunteer`: enrol workers that see public
+ * models alone. `service`: register functions. `admin`: all. */
+export const SCOPES = ['call', 'worker', 'volunteer', 'service', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
 /** A key at rest: its secret is only kept as a hash. */

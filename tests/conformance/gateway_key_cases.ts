@@ -3,6 +3,7 @@ import { SCOPES } from '../../shared/stores/keys.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { identityModel } from '../fixtures/models.ts'
 import { refusal } from './expectations.ts'
+import { joinHeldWorker } from './gateway_held_worker.ts'
 import { ask, type AskOptions, inferenceAt } from './gateway_http.ts'
 import type { Keys } from './gateway_suite.ts'
 
@@ -15,6 +16,8 @@ interface Guarded {
   path: string
   status: number
   options?: AskOptions
+  /** Volunteers' keys are taken as well. */
+  volunteers?: boolean
 }
 
 const GUARDED: readonly Guarded[] = [
@@ -31,8 +34,8 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'call', method: 'POST', path: '/v2/repository/index', status: 200 },
   { scope: 'call', method: 'POST', path: '/rpc/shoal.Inference/infer', status: 400, options: { json: {} } },
   { scope: 'call', method: 'POST', path: '/rpc/demo.None/nothing', status: 404, options: { json: {} } },
-  { scope: 'worker', method: 'POST', path: '/workers/enrol', status: 200 },
-  { scope: 'worker', method: 'GET', path: `/blobs/${'0'.repeat(64)}`, status: 404 },
+  { scope: 'worker', method: 'POST', path: '/workers/enrol', status: 200, volunteers: true },
+  { scope: 'worker', method: 'GET', path: `/blobs/${'0'.repeat(64)}`, status: 404, volunteers: true },
   { scope: 'service', method: 'POST', path: '/registry/instances', status: 400, options: { json: {} } },
   { scope: 'service', method: 'PUT', path: '/registry/instances/a/lease', status: 400, options: { json: {} } },
   { scope: 'service', method: 'DELETE', path: '/registry/instances/a', status: 400 },
@@ -57,14 +60,15 @@ export function keyCases(at: () => string, keys: () => Keys): void {
     ask(at(), method, path, { ...options, headers })
 
   for (const guarded of GUARDED) {
-    const { scope, method, path, status } = guarded
+    const { scope, method, path, status, volunteers } = guarded
     it(`admits ${scope} and admin to ${method} ${path}, and nobody else`, async () => {
       const nobody = await send(guarded, {})
       expect(nobody.status).toBe(401)
       expect(nobody.headers.get('www-authenticate')).toBe('Bearer realm="shoal"')
       for (const other of SCOPES) {
         const answer = await send(guarded, keys()[other])
-        const expected = other === scope || other === 'admin' ? status : 403
+        const taken = other === scope || other === 'admin' || (volunteers && other === 'volunteer')
+        const expected = taken ? status : 403
         expect([other, answer.status]).toEqual([other, expected])
         if (expected === 403) expect(answer.text).toContain(`scope \\"${scope}\\"`)
       }
@@ -147,6 +151,44 @@ export function keyCases(at: () => string, keys: () => Keys): void {
       inputs: { x: tensor },
     })
     expect(other.outputs.y?.data).toEqual(Float32Array.of(3, 4))
+  })
+
+  it('shows volunteers public models alone, and gives them no other calls', async () => {
+    const push = (name: string, body: Uint8Array<ArrayBuffer>, options: unknown) =>
+      ask(at(), 'PUT', `/models/${name}/versions/1`, {
+        body,
+        headers: { ...keys().admin, 'shoal-options': encodeURIComponent(JSON.stringify(options)) },
+      })
+    const open = await push('open-to-all', identityModel('float32', [1, 3]), { visibility: 'public' })
+    const closed = await push('open-to-none', identityModel('float32', [1, 4]), {})
+    const blob = async ({ json }: { json: { sha256: string } }) =>
+      (await ask(at(), 'GET', `/blobs/${json.sha256}`, { headers: keys().volunteer })).status
+    expect([await blob(open), await blob(closed)]).toEqual([200, 404])
+
+    const stranger = await joinHeldWorker(at(), { name: 'stranger', headers: keys().volunteer })
+    const call = (model: string, values: number[]) =>
+      inferenceAt(at(), { headers: keys().call }).infer({
+        model,
+        inputs: { x: Tensor.from('float32', [1, values.length], values) },
+      })
+    const closedCalls = await Promise.all(Array.from({ length: 20 }, (_, i) => call('open-to-none', [i, 0, 0, 0])))
+    expect(closedCalls.map(({ outputs }) => outputs.y?.data[0])).toEqual(Array.from({ length: 20 }, (_, i) => i))
+    expect(stranger.waiting).toEqual([])
+    // Other calls go on all the while: a gateway that is elsewhere may need a moment to see the stranger's relay.
+    const openCalls = Promise.all(Array.from({ length: 20 }, (_, i) => call('open-to-all', [i, 0, 0])))
+    let over = false
+    const answering = openCalls.finally(() => over = true)
+    let taken = 0
+    while (!over) {
+      const run = await Promise.race([stranger.nextRun(), answering.then(() => undefined)])
+      if (!run) break
+      taken++
+      run.release()
+    }
+    expect((await openCalls).map(({ outputs }) => outputs.y?.data[0])).toEqual(Array.from({ length: 20 }, (_, i) => i))
+    expect(taken).toBeGreaterThan(0)
+    stranger.socket.peer.control('goodbye', { reason: 'done' })
+    await stranger.socket.closed
   })
 
   it('answers calls with a key, on a worker that joined with one', async () => {

@@ -5,6 +5,7 @@ import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolFairnessSuite } from '../unit/pool/fairness_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
+import { poolVolunteerSuite } from '../unit/pool/volunteer_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { healthSuite } from '../unit/registry/health_suite.ts'
 import { reconcileSuite } from '../unit/registry/reconcile_suite.ts'
@@ -66,6 +67,7 @@ export const suites: readonly Suite[] = [
   poolLossSuite,
   poolFairnessSuite,
   poolOverflowSuite,
+  poolVolunteerSuite,
   loadSuite,
   pickerSuite,
   retryBudgetSuite,

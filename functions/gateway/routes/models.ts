@@ -6,6 +6,7 @@ import { readBody } from '../../../shared/rpc/http.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import { isVolunteer } from '../guard.ts'
 import { toProblem } from './problem.ts'
 
 /**
@@ -62,7 +63,10 @@ export function models(deps: GatewayDeps): Hono {
 
   app.get('/blobs/:sha256', async (context) => {
     const { sha256 } = context.req.param()
-    const blob = await deps.catalog.openBlob(sha256)
+    // The same words as for one that is not there: a volunteer is not told what exists.
+    const blob = isVolunteer(context) && !await deps.catalog.isPublic(sha256)
+      ? undefined
+      : await deps.catalog.openBlob(sha256)
     if (!blob) throw new RpcError('not_found', `Cannot find blob ${sha256}: no model has that hash`)
     return new Response(blob.stream, {
       headers: {

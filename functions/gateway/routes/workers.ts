@@ -3,6 +3,7 @@ import { Pool, type WorkerState } from '../../../shared/contracts/pool.ts'
 import { clientOver } from '../../../shared/rpc/client.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import { isVolunteer } from '../guard.ts'
 import { toProblem } from './problem.ts'
 
 /** How long one relay may take to list its workers before the list goes out without them. */
@@ -13,7 +14,9 @@ export function workers(deps: GatewayDeps): Hono {
   const app = new Hono()
 
   app.post('/workers/enrol', async (context) => {
-    const { relay, token, expiresInMs } = await deps.relays.enrol()
+    // A volunteer's key gives no more; whoever has another may ask for less.
+    const volunteer = isVolunteer(context) || context.req.query('models') === 'public'
+    const { relay, token, expiresInMs } = await deps.relays.enrol(volunteer)
     return context.json({ relay, token, expiresInMs, connect: `/relay/connect?relay=${encodeURIComponent(relay)}` })
   })
 

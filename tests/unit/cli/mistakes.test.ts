@@ -75,7 +75,7 @@ describe('a mistake is answered in one line', () => {
     ['call fixed x=@FOLDER/wrong.png --gateway GATEWAY', /Cannot read .*PNG/i],
     ['call fixed x=[[1,2,3],[4,5,6]] --gateway GATEWAY', /no worker is connected/],
     ['call demo.Nothing/sayHello --gateway GATEWAY', /demo\.Nothing: no instance of it is registered/],
-    ['keys create', /--scope must be one of call, worker, service, admin, got none/],
+    ['keys create', /--scope must be one of call, worker, volunteer, service, admin, got none/],
     ['keys create --scope root', /--scope must be one of .*got root/],
     ['keys remove --data-dir FOLDER', /an id .* is required, got none/],
     ['keys remove 123 --data-dir FOLDER', /an id .* is required, got 123/],

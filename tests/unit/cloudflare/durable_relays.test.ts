@@ -64,7 +64,7 @@ describe('the relays of a deployment', () => {
   })
 
   it('get new workers in turn: the emptiest first, one of several by chance', async () => {
-    const relayOf = async (random: number) => (await open({ RELAYS: '3' }, { random }).relays.enrol()).relay
+    const relayOf = async (random: number) => (await open({ RELAYS: '3' }, { random }).relays.enrol(false)).relay
     expect([await relayOf(0), await relayOf(0.5), await relayOf(0.99)]).toEqual(['relay-0', 'relay-1', 'relay-2'])
     await register('relay-0', 5)
     await register('relay-1', 2)
@@ -75,16 +75,16 @@ describe('the relays of a deployment', () => {
 
   it('take workers while the registry is away', async () => {
     const { relays } = open({ RELAYS: '2' }, { random: 0.99, leases: leasesOf({}) })
-    expect((await relays.enrol()).relay).toBe('relay-1')
+    expect((await relays.enrol(false)).relay).toBe('relay-1')
   })
 
   it('give a token for the relay that they name', async () => {
-    const { relay, token } = await open({ RELAYS: '2' }, { random: 0.99 }).relays.enrol()
+    const { relay, token } = await open({ RELAYS: '2' }, { random: 0.99 }).relays.enrol(false)
     expect((await verifyEnrolToken(SECRET, relay, token)).relay).toBe('relay-1')
   })
 
   it('enrol nobody without a secret, and say so', async () => {
-    const error = await refusal(open({ SHOAL_SECRET: '' }).relays.enrol())
+    const error = await refusal(open({ SHOAL_SECRET: '' }).relays.enrol(false))
     expect([error.code, error.message]).toEqual(['unavailable', expect.stringContaining('SHOAL_SECRET must be set')])
   })
 

@@ -44,6 +44,7 @@ export class HeldWorker implements PoolWorker {
   readonly name: string
   readonly device = 'wasm'
   accelerated = false
+  volunteer = false
   /** All that it was sent. */
   readonly runs: HeldRun[] = []
   readonly #open = new Set<HeldRun>()
@@ -98,7 +99,11 @@ export class Submitted {
   constructor(pool: Pool, value: number, options: SubmitOptions) {
     this.value = value
     pool.run({
-      model: { sha256: sha(options.model ?? 1), batchable: options.batchable ?? true },
+      model: {
+        sha256: sha(options.model ?? 1),
+        batchable: options.batchable ?? true,
+        ...(options.public && { public: true }),
+      },
       inputs: options.inputs ?? rowsOf(value, options.rows),
       priority: options.priority ?? 'normal',
       caller: options.caller,
@@ -119,6 +124,8 @@ export class Submitted {
 export interface SubmitOptions {
   model?: number
   batchable?: boolean
+  /** Volunteers may run it. */
+  public?: boolean
   inputs?: Inputs
   rows?: number
   priority?: Priority

@@ -52,6 +52,15 @@ export const enrolTokenSuite: Suite = {
       assert.equal(await refused(token, { nowMs: START_MS + expiresInMs }), EXPIRED)
     },
 
+    'a token says whose worker it is, and nobody can say it otherwise': async () => {
+      const clock = { now: () => START_MS }
+      for (const volunteer of [true, false]) {
+        const { token } = await issueEnrolToken(SECRET, 'relay-1', undefined, clock, volunteer)
+        assert.equal((await verifyEnrolToken(SECRET, 'relay-1', token, clock)).volunteer, volunteer)
+      }
+      for (const scope of ['admin', '', null, ['worker']]) assert.equal(await refused(await forge({ scope })), INVALID)
+    },
+
     'by the machine’s own clock unless told otherwise': async () => {
       const { token } = await issueEnrolToken(SECRET, 'relay-1')
       const claims = await verifyEnrolToken(SECRET, 'relay-1', token)

@@ -61,7 +61,7 @@ export const hubSuite: Suite = {
     }),
 
     'an admission that takes too long ends in time as well, and admits nobody afterwards': onHub(async (bench) => {
-      const admitted = Promise.withResolvers<void>()
+      const admitted = Promise.withResolvers<{ volunteer: boolean }>()
       bench.admit = () => admitted.promise
       const end = bench.open()
       end.hello()
@@ -69,20 +69,20 @@ export const hubSuite: Suite = {
       assert.isFalse(end.isClosed)
       await bench.clock.advance(helloTimeoutMs)
       assert.equal(end.closed?.code, 1008)
-      admitted.resolve()
+      admitted.resolve({ volunteer: false })
       await settle()
       assert.deepEqual(end.frames, [])
       assert.deepEqual(end.saved, [])
     }),
 
     'a socket that goes while it is admitted joins nothing': onHub(async (bench) => {
-      const admitted = Promise.withResolvers<void>()
+      const admitted = Promise.withResolvers<{ volunteer: boolean }>()
       bench.admit = () => admitted.promise
       const end = bench.open()
       end.hello()
       await settle()
       end.vanish()
-      admitted.resolve()
+      admitted.resolve({ volunteer: false })
       await settle()
       assert.deepEqual(bench.hub.workers(), [])
       assert.deepEqual(bench.populated, [])

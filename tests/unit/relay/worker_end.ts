@@ -110,9 +110,9 @@ export class HubBench {
   readonly populated: boolean[] = []
   readonly sessions: Session[] = []
   readonly ends: WorkerEnd[] = []
-  admit: (token: string) => Promise<void> = (token) =>
+  admit: (token: string) => Promise<{ volunteer: boolean }> = (token) =>
     token === 'good'
-      ? Promise.resolve()
+      ? Promise.resolve({ volunteer: false })
       : Promise.reject(new RpcError('unauthenticated', 'Cannot enrol the worker: no'))
   readonly hub: Hub
 

@@ -37,7 +37,8 @@ class AgentBench {
 
   constructor() {
     const deps = { clock: this.clock, metrics: new Metrics(), log: silentLog, random: seededRandom(1) }
-    const admit = (token: string) => token === 'good' ? Promise.resolve() : Promise.reject(new Error(token))
+    const admit = (token: string) =>
+      token === 'good' ? Promise.resolve({ volunteer: false }) : Promise.reject(new Error(token))
     this.hub = new Hub({ ...deps, name: 'relay-1', admit })
   }
 
