@@ -5,6 +5,7 @@ import { jsonLog, silentLog } from '../../shared/base/log.ts'
 import { invalid } from '../../shared/wire/errors.ts'
 import { type HostDevice, isHostDevice, openHostEngine, type Refusal } from '../worker/host_engine.ts'
 import { type HttpHost, startHttpHost } from '../worker/http_host.ts'
+import { watchProcess } from '../operations/process_report.ts'
 import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse, wholeNumber } from './command.ts'
 import { onStopSignal } from './stop_signal.ts'
 import { joinChromium, joinInProcess, type Member, type MemberOptions } from './worker_members.ts'
@@ -78,6 +79,11 @@ export const worker: Command = {
       await Promise.all(members.map((member) => member.stop()))
       await host?.close()
     })
+    watchProcess('worker', () => ({
+      gateway: access.url,
+      workers: members.map((member) => member.describe()),
+      ...(host && { address: host.url, metrics: host.metrics.values() }),
+    }))
     const wanted = devices.flatMap((device) => Array.from({ length: count }, () => device))
     for (const [i, device] of wanted.entries()) {
       const numbered = wanted.length > 1 ? `${name}-${i + 1}` : name

@@ -19,6 +19,8 @@ export interface MemberOptions {
 export interface Member {
   /** Resolves when it has stopped. Rejects where it gave up. */
   done: Promise<void>
+  /** For `shoal doctor`. */
+  describe(): Record<string, unknown>
   /** Finishes what is in flight and leaves. */
   stop(): Promise<void>
 }
@@ -52,14 +54,16 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
     }
     say(`worker ${name}: WebGPU in headless Chromium on ${adapter.name}`)
     const refused = Promise.withResolvers<never>()
-    const onPhase = (phase: string, detail: string) => {
+    let phase = 'starting'
+    const onPhase = (now: string, detail: string) => {
+      phase = now
       if (phase === 'serving') say(`worker ${name}: serving ${url}`)
       if (phase === 'waiting') say(`worker ${name}: ${detail}`)
       if (phase === 'refused' || phase === 'cannot') refused.reject(new RpcError('failed_precondition', detail))
     }
     const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log, onPhase })
     const done = Promise.race([joined.gone, refused.promise]).finally(() => browser.close())
-    return { done, stop: () => joined.stop() }
+    return { done, stop: () => joined.stop(), describe: () => ({ name, runtime: 'headless Chromium', phase }) }
   } catch (thrown) {
     await browser.close()
     throw thrown
@@ -76,6 +80,7 @@ export async function joinInProcess(
   const { info } = engine
   say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}: ${info.reason}`)
   const stopped = Promise.withResolvers<string>()
+  let phase = 'connecting'
   const worker = await startHostWorker({
     gateway: access.url,
     headers: access.headers,
@@ -85,6 +90,7 @@ export async function joinInProcess(
     cacheDir,
     log,
     onState(state) {
+      phase = state.phase
       if (state.phase === 'serving') say(`worker ${name}: serving ${at} as ${state.worker}`)
       if (state.phase === 'waiting') say(`worker ${name}: ${state.reason}; trying again`)
       if (state.phase === 'stopped') stopped.resolve(state.reason)
@@ -96,5 +102,9 @@ export async function joinInProcess(
     await engine.close()
     throw new RpcError('failed_precondition', await stopped.promise)
   })
-  return { done, stop: () => (asked = true, worker.stop()) }
+  return {
+    done,
+    stop: () => (asked = true, worker.stop()),
+    describe: () => ({ name, runtime, device: engine.info.device, phase, inFlight: worker.agent.serving }),
+  }
 }

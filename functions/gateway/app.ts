@@ -50,6 +50,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.route('/registry', registry(deps))
 
   app.get('/metrics', scope('call'))
+  app.use('/operations/*', scope('admin'))
   app.route('/', operations(deps))
   app.route('/', pages(deps))
 

@@ -35,6 +35,18 @@ export interface GatewayDeps {
   clock: Clock
   metrics: Metrics
   log: Log
+  /** Looks into this process, where it is one that can be looked into. */
+  process?: ProcessProbe
+}
+
+/** What an operator may ask of a running process: functions/operations has it for Node and Deno. */
+export interface ProcessProbe {
+  /** Numbers of the process and its parts, as JSON. */
+  report(): object
+  /** In the format of Chromium's developer tools. The process stands still meanwhile. */
+  heapSnapshot(): ReadableStream<Uint8Array>
+  /** @param signal ends it early */
+  cpuProfile(ms: number, signal: AbortSignal): Promise<object>
 }
 
 /** Where workers' sockets end: relays of this process, or Durable Objects. */

@@ -10,10 +10,12 @@ import type { Send } from '../../shared/rpc/send.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
+import { probeProcess } from '../operations/process_probe.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
 import { LocalSocket } from '../relay/local_socket.ts'
 import { createGateway } from './app.ts'
 import { fileAssets } from './assets.ts'
+import type { GatewayDeps } from './deps.ts'
 import type { Guard } from './guard.ts'
 import { hostKeys, hostSecret } from './host_keys.ts'
 import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
@@ -77,7 +79,17 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const secret = await hostSecret(env, dataDir)
   const relay = new InProcessRelay({ ...common, once: stores.once, secret })
 
-  const gateway = wireGateway({
+  const probe = probeProcess('gateway', () => ({
+    relay: relay.name,
+    workers: relay.hub.workers().map(({ id, name, device, inFlight, served, draining, models }) => ({
+      ...{ id, name, device, inFlight, served, draining },
+      models: models.length,
+    })),
+    tables: gateway.table.inUse(),
+    tableAgeSeconds: gateway.table.ageMs() / 1000,
+    metrics: metrics.values(),
+  }))
+  const gateway: GatewayDeps = wireGateway({
     ...common,
     lasting: true,
     guard,
@@ -87,6 +99,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     reachUrl: upstream?.connect,
     secret: () => secret,
     localPools: () => relay.instance ? [relay.instance] : [],
+    process: probe,
     relays: {
       enrol: (volunteer) => relay.enrol(volunteer),
       connect(context, name) {
@@ -110,6 +123,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     store: stores.description,
     endStreams: () => gateway.watch?.close(),
     async close() {
+      probe.stop()
       gateway.watch?.close()
       await relay.close()
       await upstream?.close()

@@ -14,7 +14,7 @@ import { createRouter } from '../../shared/routing/call.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
-import type { GatewayDeps, Relays } from './deps.ts'
+import type { GatewayDeps, ProcessProbe, Relays } from './deps.ts'
 import type { Guard } from './guard.ts'
 import { hostToken } from './host_token.ts'
 import { createInference } from './inference.ts'
@@ -34,6 +34,8 @@ export interface Platform {
   /** Pools of this very process, known without asking the store. */
   localPools(): readonly Instance[]
   assets(path: string): Promise<Response>
+  /** Looks into this process, where it is one that can be looked into. */
+  process?: ProcessProbe
   /** Where this gateway runs: instances of the same zone are preferred. None by default. */
   zone?: string
   /** Whether this process lives on between requests, so that it can keep its table fresh. Not by default. */

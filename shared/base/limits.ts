@@ -104,6 +104,8 @@ export const LIMITS = {
   maxDataBlobBytes: 32 * MiB,
   /** Runs of training that a worker or relay remembers the epoch of. */
   maxTrainingRuns: 64,
+  /** Seconds of one CPU profile. A sample each millisecond makes a megabyte in ten seconds or so. */
+  maxProfileSeconds: 60,
   /** Streams of registry events at once. Each holds a request open. */
   maxWatchers: 256,
   /** Samples joined into one run. */

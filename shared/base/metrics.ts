@@ -44,6 +44,13 @@ export class Metrics {
     histogram.count++
   }
 
+  /** Counters and gauges as they stand, by series. */
+  values(): Record<string, number> {
+    const values = Object.fromEntries(this.#counters)
+    for (const [key, read] of this.#gauges) values[key] = read()
+    return values
+  }
+
   /** The Prometheus text exposition format, version 0.0.4. */
   render(): string {
     const groups = new Map<string, { type: string; lines: string[] }>()

@@ -45,6 +45,7 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'admin', method: 'DELETE', path: '/models/none/versions/1', status: 404 },
   { scope: 'admin', method: 'PUT', path: '/models/none/aliases/a', status: 404, options: { json: { version: '1' } } },
   { scope: 'admin', method: 'DELETE', path: '/models/none/aliases/a', status: 204 },
+  { scope: 'admin', method: 'POST', path: '/operations/cpu-profile?seconds=0', status: 400 },
 ]
 
 export function keyCases(at: () => string, keys: () => Keys): void {

@@ -15,6 +15,7 @@ import { modelCases } from './gateway_model_cases.ts'
 import { openInferenceCases } from './gateway_open_inference_cases.ts'
 import { operationCases } from './gateway_operation_cases.ts'
 import { pathCases } from './gateway_path_cases.ts'
+import { noProcessCases, processCases } from './gateway_process_cases.ts'
 import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
@@ -37,6 +38,8 @@ export interface SuiteOptions {
   join?: JoinWorker
   /** True where the runtime drops a request whose body breaks off, so that nobody learns of it. */
   forgetsBrokenRequests?: boolean
+  /** True where the gateway cannot look into its process. */
+  hasNoProcess?: boolean
   /** True where packing answers is the platform's business: the gateway does not see what its callers wish. */
   platformPacks?: boolean
 }
@@ -51,7 +54,8 @@ export type Keys = Readonly<Record<Scope, { authorization: string }>>
 export function gatewaySuite(
   name: string,
   start: StartGateway,
-  { join = joinHostWorker, forgetsBrokenRequests = false, platformPacks = false }: SuiteOptions = {},
+  { join = joinHostWorker, forgetsBrokenRequests = false, hasNoProcess = false, platformPacks = false }: SuiteOptions =
+    {},
 ): void {
   describe(name, () => {
     describe('without keys', () => {
@@ -90,6 +94,7 @@ export function gatewaySuite(
         describe('operations', () => operationCases(at))
         describe('workers', () => workerCases(at, () => silent))
         describe('hosts', () => hostCases(at))
+        describe('process', () => hasNoProcess ? noProcessCases(at) : processCases(at))
       })
     })
 
