@@ -37,7 +37,7 @@ export function readProfile(
   const hot = [...byPlace].sort(([, a], [, b]) => b - a).map(([place, count]) => ({ place, share: count / total }))
   const [deepest] = [...byNode].sort(([, a], [, b]) => b - a)[0] ?? []
   const stack: string[] = []
-  for (let id = deepest; id !== undefined; id = parents.get(id)) {
+  for (let id: number | undefined = deepest; id !== undefined; id = parents.get(id)) {
     const node = byId.get(id)
     if (node && !IDLE.has(node.callFrame.functionName)) stack.unshift(placeOf(node.callFrame))
   }
