@@ -18,6 +18,8 @@ const LAYER_ORDER = LAYERS.map((layer) => layer.length > 1 ? `{${layer.join(', '
 
 /** The public face of shared/, to the right of every layer. */
 const FACADE = 'shared/mod.ts'
+/** The face, and what it is composed of: where siblings meet inside of shared/. */
+const FACES: readonly string[] = [FACADE, 'shared/create_client.ts']
 
 /** Which top folders a file in a top folder may import from. */
 const AREAS: Readonly<Record<string, readonly string[]>> = {
@@ -130,8 +132,8 @@ function refuseFile(path: string, target: string): string | undefined {
   const [from, to] = [areaOf(path), areaOf(target)]
   const allowed = AREAS[from] ?? []
   if (to in AREAS && !allowed.includes(to)) return `${from}/ may import only ${allowed.join(', ')}`
-  if (from !== 'shared' || to !== 'shared' || path === FACADE) return undefined
-  if (target === FACADE) return `inside shared/ the layers are imported, not ${FACADE}`
+  if (from !== 'shared' || to !== 'shared' || FACES.includes(path)) return undefined
+  if (FACES.includes(target)) return `inside shared/ the layers are imported, not ${target}`
   const [source, goal] = [layerOf(path), layerOf(target)]
   if (source === goal || rankOf(goal) < rankOf(source)) return undefined
   return rankOf(goal) === rankOf(source)
@@ -152,7 +154,7 @@ function rankOf(layer: string): number {
 }
 
 function isPlaced(path: string): boolean {
-  return areaOf(path) !== 'shared' || path === FACADE || (path.split('/').length > 2 && rankOf(layerOf(path)) >= 0)
+  return areaOf(path) !== 'shared' || FACES.includes(path) || (path.split('/').length > 2 && rankOf(layerOf(path)) >= 0)
 }
 
 /** Every cycle that a depth-first walk closes, each reported at the import that closes it. */

@@ -19,6 +19,7 @@ import { noProcessCases, processCases } from './gateway_process_cases.ts'
 import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
+import { directCases } from './gateway_direct_cases.ts'
 import { streamCases } from './gateway_stream_cases.ts'
 import { closeOf, workerCases } from './gateway_worker_cases.ts'
 
@@ -87,6 +88,7 @@ export function gatewaySuite(
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
         describe('streams', () => streamCases(at))
+        describe('directly over the registry', () => directCases(at))
         describe('refusals', () => {
           refusalCases(at)
           if (!forgetsBrokenRequests) brokenRequestCases(at)

@@ -2,7 +2,7 @@ import { describe, expectTypeOf, it } from 'vitest'
 import * as z from 'zod'
 import { type CallOptions, type Client, clientOver } from '../../../shared/rpc/client.ts'
 import { defineService, serverStreaming, unary } from '../../../shared/rpc/contract.ts'
-import { createClient } from '../../../shared/rpc/create_client.ts'
+import { createClient } from '../../../shared/create_client.ts'
 import { type Context, implement } from '../../../shared/rpc/server.ts'
 import { memoryTransport } from '../../../shared/rpc/transports/memory.ts'
 import { tensors } from '../../../shared/contracts/fields.ts'
@@ -33,6 +33,7 @@ describe('types of a client', () => {
     expectTypeOf(client).toEqualTypeOf<Client<typeof Shop>>()
     expectTypeOf(createClient(Shop, { gateway: 'http://localhost:8787' })).toEqualTypeOf<Client<typeof Shop>>()
     expectTypeOf(createClient(Shop, { transport })).toEqualTypeOf<Client<typeof Shop>>()
+    expectTypeOf(createClient(Shop, { registry: 'http://localhost:8787' })).toEqualTypeOf<Client<typeof Shop>>()
   })
 
   it('takes what the schema takes and gives what the schema gives', () => {
@@ -63,7 +64,7 @@ describe('types of a client', () => {
       void client.watch({ item: 'a' }).then
       // @ts-expect-error methods are not replaced
       client.price = client.infer
-      // @ts-expect-error neither a gateway nor a transport
+      // @ts-expect-error neither a gateway, nor a registry, nor a transport
       createClient(Shop, {})
       // @ts-expect-error tensors by name, not one
       void client.infer({ inputs: [1, 2] })
