@@ -8,6 +8,7 @@ const SUITES: Readonly<Record<string, () => Promise<Report>>> = {
   codec: async () => (await import('./codec.ts')).codecBench(),
   rpc: async () => (await import('./rpc.ts')).rpcBench(),
   gateway: async () => (await import('./gateway.ts')).gatewayBench(),
+  pool: async () => (await import('./pool.ts')).poolBench(),
   registry: async () => (await import('./registry.ts')).registryBench(),
   training: async () => (await import('./training.ts')).trainingBench(),
   relay: async () => (await import('./relay.ts')).relayBench(),

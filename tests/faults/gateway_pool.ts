@@ -1,11 +1,12 @@
 import { join } from 'node:path'
+import { RpcError } from '../../shared/wire/errors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { ask, inferenceAt } from '../conformance/gateway_http.ts'
 import { affine, affineModel } from '../fixtures/models.ts'
 import { type Running, startCli, temporaryFolder } from '../fixtures/process.ts'
 import { busyModel } from './busy_model.ts'
 
-const WEIGHTS = { weights: [[1, -2], [0.5, 3], [4, 0.25]], bias: [0.5, -1] }
+export const WEIGHTS = { weights: [[1, -2], [0.5, 3], [4, 0.25]], bias: [0.5, -1] }
 
 interface ListedWorker {
   id: string
@@ -63,34 +64,49 @@ export async function startPool(): Promise<GatewayPool> {
   }
 }
 
+/** Of a caller who comes back when it is told to. */
+const MAX_ATTEMPTS = 30
+
 export interface Outcome {
   answered: number
   failed: unknown[]
   wrong: unknown[]
+  /** Times that a call was told to come back, and did. */
+  toldToComeBack: number
 }
 
 /**
  * Makes `calls` calls from `callers` at once, each with inputs of its own, and compares every answer with arithmetic.
+ * @param comesBack whether a call that is told to come back after a time does so; else it has failed
  * @param onAnswer hears how many calls have ended, after each
  */
 export async function callAll(
   url: string,
-  { calls, callers }: { calls: number; callers: number },
+  { calls, callers, comesBack = false }: { calls: number; callers: number; comesBack?: boolean },
   onAnswer: (answered: number) => void,
 ): Promise<Outcome> {
   const client = inferenceAt(url)
-  const outcome: Outcome = { answered: 0, failed: [], wrong: [] }
+  const outcome: Outcome = { answered: 0, failed: [], wrong: [], toldToComeBack: 0 }
   let begun = 0
   const caller = async () => {
     for (let i = begun++; i < calls; i = begun++) {
       const row = [i, -i / 8, i % 7]
       const input = { model: i % 4 === 0 ? 'joined' : 'busy', inputs: { x: Tensor.from('float32', [1, 3], row) } }
-      try {
-        const { outputs } = await client.infer(input, { timeoutMs: 60_000 })
-        const given = [...outputs.y?.data as Float32Array]
-        if (String(given) !== String(affine(WEIGHTS, row))) outcome.wrong.push({ row, given })
-      } catch (thrown) {
-        outcome.failed.push(thrown)
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        try {
+          const { outputs } = await client.infer(input, { timeoutMs: 60_000 })
+          const given = [...outputs.y?.data as Float32Array]
+          if (String(given) !== String(affine(WEIGHTS, row))) outcome.wrong.push({ row, given })
+        } catch (thrown) {
+          const { code, retryAfterMs } = RpcError.from(thrown)
+          if (comesBack && code === 'unavailable' && retryAfterMs !== undefined && attempt + 1 < MAX_ATTEMPTS) {
+            outcome.toldToComeBack++
+            await new Promise((resolve) => setTimeout(resolve, retryAfterMs))
+            continue
+          }
+          outcome.failed.push(thrown)
+        }
+        break
       }
       onAnswer(++outcome.answered)
     }
