@@ -17,6 +17,15 @@ export class CallQueue {
     return this.#lanes.high.bytes + this.#lanes.normal.bytes
   }
 
+  get rows(): number {
+    return this.#lanes.high.rows + this.#lanes.normal.rows
+  }
+
+  /** Runs that all of it makes: an estimate, as if all calls that may be joined were alike. */
+  get runs(): number {
+    return this.peek()?.model.batchable ? Math.ceil(this.rows / LIMITS.maxBatch) : this.length
+  }
+
   push(call: PoolCall): void {
     const lane = this.#lanes[call.priority]
     lane.calls.splice(lane.placeOf(call), 0, call)

@@ -4,6 +4,8 @@ import type { Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import { abortError } from '../rpc/deadline.ts'
 import { RpcError } from '../wire/errors.ts'
+import { type Backlog, choose, isSooner } from './choice.ts'
+import { ModelPaces } from './pace.ts'
 import { before, PoolCall, type PoolRequest, type PoolResult } from './pool_call.ts'
 import { type PoolWorker, type Run, Seat, SeatBook, type WorkerReply } from './seat.ts'
 import { Waiting } from './waiting.ts'
@@ -32,12 +34,17 @@ const MAX_LOST = 3
  *
  * A worker that computes is sent one more run, so that its device never waits for the wire, but only while every
  * worker computes, and that run is not bound to it: a worker that goes idle, or proves faster by answering a run sent
- * later, takes it over unless something older is queued. So no call waits behind a slow worker while another is idle.
+ * later, takes it over unless something older is queued. So no call waits behind a slow worker while another is idle, and
+ * none is given to a slow worker that a quick one would be done with sooner (choice.ts).
  */
 export class Pool {
   readonly #deps: PoolDeps
   readonly #waiting: Waiting
   readonly #seats = new SeatBook()
+  readonly #paces = new ModelPaces()
+  readonly #now: () => number
+  readonly #backlog = (call: PoolCall): Backlog => this.#waiting.backlogOf(call)
+  #cancelLook = () => {}
   #calls = 0
   #dispatchIsDue = false
   #runs = 0
@@ -45,6 +52,7 @@ export class Pool {
 
   constructor(deps: PoolDeps) {
     this.#deps = deps
+    this.#now = () => deps.clock.now()
     this.#waiting = new Waiting({
       clock: deps.clock,
       random: deps.random ?? Math.random,
@@ -138,36 +146,51 @@ export class Pool {
   }
 
   #dispatch(): void {
+    this.#cancelLook()
     for (let next = this.#next(); next; next = this.#next()) {
       void this.#start(next.seat, this.#waiting.take(next.head.model))
     }
     this.#waiting.settle()
   }
 
-  /** The call that has waited longest, with the best seat for it. */
+  /** Looks again after about the time that a run of this call's model takes: a worker may be late that was counted on. */
+  #lookLater(call: PoolCall): void {
+    const usualMs = this.#paces.usual(call.model.sha256, call.rows) ?? 0
+    const lookMs = Math.min(DEFAULTS.workerRestCapMs, Math.max(1, usualMs))
+    this.#cancelLook = this.#deps.clock.after(lookMs, () => this.#dispatch())
+  }
+
+  /** The call that goes next, with the best seat for it. */
   #next(): { head: PoolCall; seat: Seat } | undefined {
     for (;;) {
-      if (!this.#seats.best(undefined)) return undefined
+      if (!this.#seats.available) return undefined
       let head = this.#waiting.peek()
-      let seat = this.#seats.best(head?.model)
+      let seat = this.#seatFor(head ?? this.#seats.waitingRun?.calls[0])
       if (!seat) {
         // There are volunteers alone, and that call is not for them; one behind it may be.
         head = this.#waiting.peek(true)
-        seat = head && this.#seats.best(head.model)
+        seat = this.#seatFor(head)
       }
       if (!seat) return undefined
+      if (seat === 'later') return void (head && this.#lookLater(head))
       const overdue = this.#seats.overdue(seat)
       const [first] = overdue?.calls ?? []
-      if (!overdue || !first || (head && before(head, first))) return head && { head, seat }
+      if (!overdue || !first || (head && before(head, first)) || !isSooner(seat, overdue, this.#paces, this.#now())) {
+        return head && { head, seat }
+      }
       this.#takeBack(overdue)
     }
+  }
+
+  #seatFor(call: PoolCall | undefined): Seat | 'later' | undefined {
+    return call && choose(this.#seats, this.#paces, call, this.#backlog, this.#now)
   }
 
   /** Takes a run back from a worker that has not begun it. */
   #takeBack(run: Run): void {
     this.#deps.metrics.count('shoal_pool_runs_taken_back_total')
     run.seat.prefetches = false
-    this.#seats.release(run)
+    this.#seats.release(run, this.#now())
     this.#waiting.putBack(run.calls.filter((call) => !call.signal.aborted))
     run.cancel.abort(new RpcError('canceled', 'Cannot finish the run: another worker has taken it over'))
   }
@@ -176,6 +199,7 @@ export class Pool {
     const run: Run = {
       number: this.#runs++,
       calls,
+      rows: rowsOf(calls),
       seat,
       cancel: new AbortController(),
       live: calls.length,
@@ -189,29 +213,41 @@ export class Pool {
       call.run = run
       call.sent = true
     }
-    this.#seats.take(seat, run)
+    const startedAtMs = this.#now()
+    this.#seats.take(seat, run, startedAtMs)
     this.#deps.metrics.count('shoal_pool_runs_total', { device: seat.worker.device })
-    const startedAtMs = this.#deps.clock.now()
     try {
       const inputs = calls.map((call) => ({ inputs: call.inputs }))
       const reply = await seat.worker.run(first.model, inputs, run.cancel.signal)
       if (run.over) return
       checkReply(reply, calls.length)
-      this.#seats.release(run)
-      this.#answer(run, reply, startedAtMs)
+      const nowMs = this.#now()
+      this.#measure(run, reply, nowMs)
+      this.#seats.release(run, nowMs)
+      this.#answer(run, reply, startedAtMs, nowMs)
     } catch (thrown) {
       if (run.over) return
-      this.#seats.release(run)
+      this.#seats.release(run, this.#now())
       this.#fail(run, RpcError.from(thrown))
     }
     this.#dispatch()
   }
 
-  #answer(run: Run, reply: WorkerReply, startedAtMs: number): void {
+  /** Notes how long a worker took for a run that it had to itself from the answer before. */
+  #measure(run: Run, { timings: { loadMs } }: WorkerReply, nowMs: number): void {
+    const { seat, calls, rows } = run
+    const model = calls[0]?.model.sha256
+    if (model === undefined || seat.runs[0] !== run) return
+    const ms = Math.max(0, nowMs - seat.computingSinceMs - loadMs)
+    seat.measured(model, rows, ms)
+    this.#paces.note(model, rows, ms, loadMs, seat.worker.weight)
+  }
+
+  #answer(run: Run, reply: WorkerReply, startedAtMs: number, nowMs: number): void {
     const { seat, calls } = run
     seat.answered(run)
     const { id, name, device } = seat.worker
-    const workerMs = this.#deps.clock.now() - startedAtMs
+    const workerMs = nowMs - startedAtMs
     for (const [i, call] of calls.entries()) {
       call.resolve({
         outputs: reply.calls[i]?.outputs ?? {},
@@ -275,6 +311,12 @@ export class Pool {
     const left = usable === 0 ? this.#waiting.takeAll() : trusted === 0 ? this.#waiting.takePrivate() : []
     for (const call of left) call.reject(noWorkers(call.sent))
   }
+}
+
+function rowsOf(calls: readonly PoolCall[]): number {
+  let rows = 0
+  for (const call of calls) rows += call.rows
+  return rows
 }
 
 function checkReply(reply: WorkerReply, calls: number): void {

@@ -2,6 +2,7 @@ import { LIMITS } from '../base/limits.ts'
 import { type Link, LinkedList } from '../base/linked_list.ts'
 import type { ModelRef } from '../contracts/pool.ts'
 import type { Tensor } from '../wire/tensor.ts'
+import { Pace } from './pace.ts'
 import type { PoolCall } from './pool_call.ts'
 
 /** A worker as the pool sees it: over a relay's socket, or an engine in the same process. */
@@ -13,6 +14,8 @@ export interface PoolWorker {
   readonly volunteer?: boolean
   /** Computes on a real GPU: of workers that are idle, those go first. A GPU beats WebAssembly even while it warms up. */
   readonly accelerated?: boolean
+  /** How fast it is compared with others, by the same measure for all: what is expected of it before it has run anything. */
+  readonly weight?: number
   /**
    * Runs calls of one model, in order. Rejects with `unavailable` if the worker is lost or cannot work for a while.
    * When the signal aborts, its outcome is ignored.
@@ -30,6 +33,8 @@ export interface Run {
   /** Order of sending, over all workers. */
   readonly number: number
   readonly calls: readonly PoolCall[]
+  /** Of all calls together. */
+  readonly rows: number
   readonly seat: Seat
   /** Ends the run on its worker. */
   readonly cancel: AbortController
@@ -48,8 +53,12 @@ export class Seat {
   readonly worker: PoolWorker
   /** Models known to be loaded, by hash, the longest known first. */
   readonly models: Set<string>
+  /** How long runs of models take here, by hash. */
+  readonly paces = new Map<string, Pace>()
   /** Sent and not yet answered, in order: the first computes, the second waits on the wire. */
   readonly runs: Run[] = []
+  /** When its first run began, as far as can be told from here. */
+  computingSinceMs = 0
   draining = false
   served = 0
   /** Failures as a whole since its last success. */
@@ -66,6 +75,11 @@ export class Seat {
   constructor(worker: PoolWorker, models: Iterable<string>) {
     this.worker = worker
     this.models = new Set(models)
+  }
+
+  /** Whether it takes runs, now or when it has finished some. */
+  get open(): boolean {
+    return !this.draining && !this.resting
   }
 
   get resting(): boolean {
@@ -88,14 +102,28 @@ export class Seat {
     return this.runs.length === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve))
   }
 
-  take(run: Run): void {
-    this.runs.push(run)
+  take(run: Run, nowMs: number): void {
+    if (this.runs.push(run) === 1) this.computingSinceMs = nowMs
   }
 
-  release(run: Run): void {
+  release(run: Run, nowMs: number): void {
     const index = this.runs.indexOf(run)
     if (index >= 0) this.runs.splice(index, 1)
+    if (index === 0) this.computingSinceMs = nowMs
     if (this.runs.length === 0) { for (const done of this.#onIdle.splice(0)) done() }
+  }
+
+  /** Notes how long a run has taken, without loading. */
+  measured(model: string, rows: number, ms: number): void {
+    let pace = this.paces.get(model)
+    if (!pace) this.paces.set(model, pace = new Pace())
+    pace.note(rows, ms)
+  }
+
+  /** A model was unloaded there. */
+  forget(model: string): void {
+    this.models.delete(model)
+    this.paces.delete(model)
   }
 
   /** Notes a run answered well. */
@@ -108,7 +136,7 @@ export class Seat {
     if (model === undefined || this.models.has(model)) return
     this.models.add(model)
     const [longest] = this.models
-    if (this.models.size > LIMITS.maxLoadedModels && longest !== undefined) this.models.delete(longest)
+    if (this.models.size > LIMITS.maxLoadedModels && longest !== undefined) this.forget(longest)
   }
 }
 
@@ -122,6 +150,8 @@ export class SeatBook {
   readonly #computing = new LinkedList<Seat>()
   /** Runs that wait behind another, in the order they were sent. */
   readonly #behind = new LinkedList<Run>()
+  /** Seats that may be given a run, the best first: idle ones with a real GPU, other idle ones, those with room for one more. */
+  readonly groups: readonly LinkedList<Seat>[] = [this.#idleGpus, this.#idle, this.#computing]
   /** Seats that are not draining, and those of them that may be given any model. */
   usable = 0
   trusted = 0
@@ -178,28 +208,35 @@ export class SeatBook {
     this.#place(seat)
   }
 
-  take(seat: Seat, run: Run): void {
-    seat.take(run)
+  take(seat: Seat, run: Run, nowMs: number): void {
+    seat.take(run, nowMs)
     if (seat.runs.length > 1) run.behind = this.#behind.add(run)
     this.#place(seat)
   }
 
-  release(run: Run): void {
+  release(run: Run, nowMs: number): void {
     run.over = true
     const { seat } = run
-    seat.release(run)
+    seat.release(run, nowMs)
     this.#forward(run)
     const [first] = seat.runs
     if (first) this.#forward(first)
     this.#place(seat)
   }
 
-  /**
-   * The best seat for a model: an idle one before one that computes; of those a GPU before a CPU; of those one that has
-   * it loaded before one that has not. Without a model, any seat that may be given something.
-   */
-  best(model: ModelRef | undefined): Seat | undefined {
-    return firstFor(model, this.#idleGpus) ?? firstFor(model, this.#idle) ?? firstFor(model, this.#computing)
+  /** Whether any seat may be given a run. */
+  get available(): boolean {
+    return this.#idleGpus.size + this.#idle.size + this.#computing.size > 0
+  }
+
+  /** All seats, those included that take nothing now. */
+  get all(): Iterable<Seat> {
+    return this.#seats.values()
+  }
+
+  /** The longest-sent run that waits behind another. */
+  get waitingRun(): Run | undefined {
+    return this.#behind.first
   }
 
   /**
@@ -241,16 +278,6 @@ export class SeatBook {
 }
 
 /** Volunteers see a model's weights and what it is asked. */
-function mayRun({ worker }: Seat, model: ModelRef | undefined): boolean {
+export function mayRun({ worker }: Seat, model: ModelRef | undefined): boolean {
   return !worker.volunteer || model === undefined || model.public === true
-}
-
-function firstFor(model: ModelRef | undefined, seats: LinkedList<Seat>): Seat | undefined {
-  let first: Seat | undefined
-  for (const seat of seats) {
-    if (!mayRun(seat, model)) continue
-    if (model === undefined || seat.models.has(model.sha256)) return seat
-    first ??= seat
-  }
-  return first
 }

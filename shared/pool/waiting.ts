@@ -5,6 +5,7 @@ import { jitter, type Random } from '../base/random.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { ModelRef } from '../contracts/pool.ts'
 import { CallQueue } from './call_queue.ts'
+import type { Backlog } from './choice.ts'
 import { DrainMeter } from './drain_meter.ts'
 import { FairShare } from './fair_share.ts'
 import { before, type PoolCall } from './pool_call.ts'
@@ -114,6 +115,14 @@ export class Waiting {
     for (const { model } of taken) this.#queues.delete(keyOf(model))
     this.settle()
     return taken
+  }
+
+  /** What waits, from the point of view of the call that goes next. */
+  backlogOf({ model, rows }: PoolCall): Backlog {
+    let runs = 0
+    for (const queue of this.#queues.values()) runs += queue.runs
+    const queued = model.batchable ? this.#queues.get(keyOf(model))?.rows ?? 0 : 0
+    return { rows: Math.max(rows, Math.min(LIMITS.maxBatch, queued)), runs: Math.max(1, runs) }
   }
 
   takeAll(): PoolCall[] {

@@ -5,6 +5,7 @@ import { joinSuite } from '../unit/pool/join_suite.ts'
 import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolFairnessSuite } from '../unit/pool/fairness_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
+import { poolUnevenSuite } from '../unit/pool/uneven_suite.ts'
 import { poolVolunteerSuite } from '../unit/pool/volunteer_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { healthSuite } from '../unit/registry/health_suite.ts'
@@ -67,6 +68,7 @@ export const suites: readonly Suite[] = [
   poolLossSuite,
   poolFairnessSuite,
   poolOverflowSuite,
+  poolUnevenSuite,
   poolVolunteerSuite,
   loadSuite,
   pickerSuite,

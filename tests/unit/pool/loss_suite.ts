@@ -101,7 +101,8 @@ export const poolLossSuite: Suite = {
       assert.isAbove(broken?.values.length ?? 0, 0)
       await bench.answerAll()
       assert.equal(bench.clock.pending, 0)
-      for (let i = 4; i < 6; i++) bench.submit(i, { batchable: false })
+      // It is the quicker of the two by now.
+      bench.submit(4, { batchable: false })
       assert.equal(broken?.open.length, 1)
       broken?.open[0]?.fail(restarting())
       await bench.settle()
