@@ -7,6 +7,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   start: async () => (await import('./start.ts')).start,
   worker: async () => (await import('./worker.ts')).worker,
   models: async () => (await import('./models.ts')).models,
+  jobs: async () => (await import('./jobs.ts')).jobs,
   call: async () => (await import('./call.ts')).call,
   train: async () => (await import('./train.ts')).train,
   doctor: async () => (await import('./doctor.ts')).doctor,

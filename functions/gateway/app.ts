@@ -7,6 +7,7 @@ import { pages } from './routes/pages.ts'
 import { toErrorOf } from './routes/problem.ts'
 import { rpc } from './routes/rpc.ts'
 import { openInference } from './routes/open_inference.ts'
+import { jobs } from './routes/jobs.ts'
 import { models } from './routes/models.ts'
 import { operations } from './routes/operations.ts'
 import { registry } from './routes/registry.ts'
@@ -27,6 +28,9 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.use('/v2/models/*', scope('call'))
   app.use('/v2/repository/*', scope('call'))
   app.route('/v2', openInference(deps))
+
+  app.use('/jobs/*', scope('call'))
+  app.route('/jobs', jobs(deps))
 
   app.on(['PUT', 'PATCH', 'DELETE'], '/models/*', scope('admin'))
   app.get('/models', scope('call'))

@@ -2,7 +2,7 @@ import { Metrics } from '../../shared/base/metrics.ts'
 import { R2BlobStore, type R2BucketLike } from '../../shared/models/r2_blob_store.ts'
 import { KeyRing, parseKeys } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
-import { leasesOf, logOf, type RelayEnv, secretOf, wallClock } from '../relay/env.ts'
+import { jobsOf, leasesOf, logOf, type RelayEnv, secretOf, wallClock } from '../relay/env.ts'
 import { durableRelays, type RelayNamespace } from './durable_relays.ts'
 import type { Guard } from './guard.ts'
 import { type KeepAlive, outlivingBlobs, outlivingLeases } from './outlive.ts'
@@ -24,11 +24,13 @@ export interface GatewayEnv extends RelayEnv {
 /** What the gateway is made of on Cloudflare. It may be shared by requests: nothing in it belongs to one. */
 export function cloudflarePlatform(env: GatewayEnv, keepAlive: KeepAlive): Platform {
   const leases = outlivingLeases(leasesOf(env), keepAlive)
+  const { wakeRelays, ...relays } = durableRelays(env, { leases, random: Math.random })
   return {
     guard: guardOf(env),
     leases,
     blobs: outlivingBlobs(new R2BlobStore(env.BLOBS), keepAlive),
-    ...durableRelays(env, { leases, random: Math.random }),
+    ...relays,
+    jobs: { store: jobsOf(env), wake: (canceled) => keepAlive(wakeRelays(canceled).catch(() => {})) },
     localPools: () => [],
     secret: () => secretOf(env),
     async assets(path) {

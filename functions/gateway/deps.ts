@@ -2,12 +2,15 @@ import type { Context } from 'hono'
 import type { Clock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
+import type { JobDesk } from '../../shared/jobs/job_desk.ts'
+import type { JobFeed } from '../../shared/jobs/job_feed.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { RegistryTable } from '../../shared/registry/table.ts'
 import type { RegistryWatch } from '../../shared/registry/watch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { Guard } from './guard.ts'
 import type { Infer } from './inference.ts'
 
@@ -30,6 +33,14 @@ export interface GatewayDeps {
   /** Every pool that can be reached now, with a way to call it. */
   pools(): Promise<{ instance: LeasedInstance; send: Send }[]>
   relays: Relays
+  jobs: {
+    store: JobStore
+    desk: JobDesk
+    /** What this process does for jobs is told here. */
+    feed: JobFeed
+    /** Aborts when the gateway stops. */
+    ended: AbortSignal
+  }
   /** Console, join page and their assets, by path. */
   assets(path: string): Promise<Response>
   clock: Clock

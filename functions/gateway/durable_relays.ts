@@ -1,13 +1,19 @@
 import { LIMITS } from '../../shared/base/limits.ts'
 import type { Random } from '../../shared/base/random.ts'
+import { Jobs } from '../../shared/contracts/jobs.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { issueEnrolToken } from '../../shared/relay/enrol_token.ts'
+import { clientOver } from '../../shared/rpc/client.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { type RelayEnv, secretOf } from '../relay/env.ts'
 import { type Fetcher, fetchFrames } from '../relay/frame_fetch.ts'
 import type { Relays } from './deps.ts'
+
+/** Relays that one submission wakes: others look for jobs with their next beat. */
+const MAX_WOKEN = 4
+const WAKE_TIMEOUT_MS = 5_000
 
 /** How long one relay may take to write its metrics before they go out without them. */
 const METRICS_TIMEOUT_MS = 2_000
@@ -24,11 +30,27 @@ export interface RelayNamespace {
 export function durableRelays(
   env: RelayEnv & { RELAY: RelayNamespace; RELAYS?: string },
   deps: { leases: Pick<LeaseStore, 'list'>; random: Random },
-): { relays: Relays; reachRelay(name: string): Send | undefined } {
+): {
+  relays: Relays
+  reachRelay(name: string): Send | undefined
+  /** Tells relays that there are jobs, or which is no longer wanted. @returns when they have heard */
+  wakeRelays(canceled?: string): Promise<void>
+} {
   const names = relayNames(env.RELAYS ?? '1')
   const sends = new Map(names.map((name) => [name, fetchFrames(() => env.RELAY.getByName(name))]))
   return {
     reachRelay: (name) => sends.get(name),
+    async wakeRelays(canceled) {
+      const populated = (await listPools(deps.leases)).map(({ id }) => id).filter((id) => sends.has(id))
+      // Without workers anywhere one relay does what needs none: jobs for functions.
+      const woken = (populated.length > 0 ? populated : names.slice(0, 1)).slice(0, MAX_WOKEN)
+      await Promise.allSettled(woken.map((name) => {
+        const send = sends.get(name)
+        if (!send) return
+        const transport = { send, codec: 'tensors', close() {} } as const
+        return clientOver(Jobs, { transport, timeoutMs: WAKE_TIMEOUT_MS }).wake({ canceled })
+      }))
+    },
     relays: {
       async enrol(volunteer) {
         const secret = secretOf(env)

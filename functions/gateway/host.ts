@@ -5,6 +5,7 @@ import { systemClock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
+import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
@@ -14,6 +15,7 @@ import { probeProcess } from '../operations/process_probe.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
 import { LocalSocket } from '../relay/local_socket.ts'
 import { createGateway } from './app.ts'
+import { gatewayConsumer } from './job_consumer.ts'
 import { fileAssets } from './assets.ts'
 import type { GatewayDeps } from './deps.ts'
 import type { Guard } from './guard.ts'
@@ -66,6 +68,9 @@ export interface HostGateway {
   close(): Promise<void>
 }
 
+/** How long jobs under way may take when the gateway stops: what is not done then is given back. */
+const CONSUMER_GRACE_MS = 1_000
+
 const ASSETS = fileURLToPath(new URL('../../dist/assets', import.meta.url))
 
 /** A gateway with its own relay in one process: what Node and Deno share. */
@@ -77,7 +82,15 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const stores = openStores(env, dataDir)
   const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
   const secret = await hostSecret(env, dataDir)
-  const relay = new InProcessRelay({ ...common, once: stores.once, secret })
+  /** Made last: it works through the gateway. */
+  const jobs: { consumer?: JobConsumer } = {}
+  const stopping = new AbortController()
+  const relay = new InProcessRelay({
+    ...common,
+    once: stores.once,
+    secret,
+    onPopulated: (populated) => populated && void jobs.consumer?.wake(),
+  })
 
   const probe = probeProcess('gateway', () => ({
     relay: relay.name,
@@ -94,6 +107,11 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     lasting: true,
     guard,
     blobs: new FileBlobStore(join(dataDir, 'models')),
+    jobs: {
+      store: stores.jobs,
+      wake: (canceled) => canceled === undefined ? void jobs.consumer?.wake() : jobs.consumer?.drop(canceled),
+      ended: stopping.signal,
+    },
     assets: fileAssets(ASSETS),
     reachRelay: (name) => name === relay.name ? relay.hub.send : undefined,
     reachUrl: upstream?.connect,
@@ -110,7 +128,13 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
       },
     },
   })
+  jobs.consumer = gatewayConsumer(gateway, () => relay.hub.usable)
+  void jobs.consumer.wake()
   const rpc = createRpcAnswer(gateway)
+  const endStreams = () => {
+    gateway.watch?.close()
+    stopping.abort()
+  }
   return {
     app: createGateway(gateway, rpc),
     local: {
@@ -121,10 +145,11 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     guard,
     rpc,
     store: stores.description,
-    endStreams: () => gateway.watch?.close(),
+    endStreams,
     async close() {
       probe.stop()
-      gateway.watch?.close()
+      endStreams()
+      await jobs.consumer?.close(CONSUMER_GRACE_MS)
       await relay.close()
       await upstream?.close()
       await stores.close()

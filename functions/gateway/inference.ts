@@ -19,7 +19,7 @@ export interface InferCall {
   inputs: Record<string, Tensor>
   /** Names of the outputs wanted; all where left out. */
   outputs?: readonly string[]
-  priority?: 'high' | 'normal'
+  priority?: 'high' | 'normal' | 'low'
   /** The id of the caller's key, where keys are asked for: workers are shared fairly between callers. */
   caller?: string
   timeoutMs: number
@@ -68,7 +68,7 @@ async function runOrRemember(results: ResultCache, route: Send, manifest: ModelM
 /** Calls `shoal.Pool/run`. The deadline is the caller's own, so no client of its own keeps time here. */
 function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promise<PoolResult> {
   return route(poolRun(manifest, call)).then(resultOf, (thrown) => {
-    throw withoutPool(thrown)
+    throw withoutPool(withJobs(thrown))
   })
 }
 
@@ -157,6 +157,18 @@ function checkOutputs(manifest: ModelManifest, wanted: readonly string[] | undef
 
 function pick(outputs: Record<string, Tensor>, names: readonly string[]): Record<string, Tensor> {
   return Object.fromEntries(Object.entries(outputs).filter(([name]) => names.includes(name)))
+}
+
+/** A queue that is full is no reason to come back in vain: jobs wait where there is room, and drain at the pool's pace. */
+function withJobs(thrown: unknown): unknown {
+  if (!(thrown instanceof RpcError) || thrown.code !== 'resource_exhausted') return thrown
+  const { message, details, retryAfterMs, neverSent, cause } = thrown
+  return new RpcError('resource_exhausted', `${message} (try again later, or submit it as a job: POST /jobs)`, {
+    details: [...details, { jobs: '/jobs' }],
+    retryAfterMs,
+    neverSent,
+    cause,
+  })
 }
 
 /** To a caller the pool is no service of its own: that none is registered means that no worker has joined. */

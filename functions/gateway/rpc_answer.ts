@@ -20,12 +20,10 @@ export type RpcAnswer = (
 
 /** What the gateway does with a call: inference it serves itself, all else goes to an instance that serves it. */
 export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
-  const inference = inferenceService(deps.infer)
+  const choose = serviceSends(deps)
   return (request, service, method, caller) => {
     const startedAtMs = deps.clock.now()
-    const infer = caller === undefined ? inference : as(caller, inference)
-    const send = service === Inference.name ? infer : isInternal(service) ? refuseInternal : deps.route
-    return answerHttp(send, request, service, method, {
+    return answerHttp(choose(service, caller), request, service, method, {
       clock: deps.clock,
       caller,
       onAnswer(code, failure) {
@@ -36,6 +34,18 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
         deps.metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, labelsOf(code))
       },
     })
+  }
+}
+
+/**
+ * The way to a service that a caller names: inference is served here, what is between Shoal's own parts is refused.
+ * @param caller the id of its key, where keys are asked for
+ */
+export function serviceSends(deps: Pick<GatewayDeps, 'infer' | 'route'>) {
+  const inference = inferenceService(deps.infer)
+  return (service: string, caller: string | undefined): Send => {
+    if (service === Inference.name) return caller === undefined ? inference : as(caller, inference)
+    return isInternal(service) ? refuseInternal : deps.route
   }
 }
 

@@ -1,10 +1,13 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
 import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
+import { redisJobs } from '../../shared/stores/redis_jobs.ts'
 import { redisOnce } from '../../shared/stores/redis_once.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
+import { openSqliteJobs } from '../../shared/stores/sqlite_jobs.ts'
 import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
 import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
@@ -15,6 +18,7 @@ export interface Stores {
   description: string
   leases: LeaseStore
   once: OnceStore
+  jobs: JobStore
   close(): Promise<void>
 }
 
@@ -27,14 +31,17 @@ export function openStores(env: Readonly<Record<string, string | undefined>>, da
   const path = join(dataDir, 'shoal.db')
   // The time of day, which processes that share the file agree on, and not a monotonic clock, which lags after a sleep.
   const [leases, once] = [openSqliteLeases(path, Date), openSqliteOnce(path, Date)]
+  const jobs = openSqliteJobs(path, Date)
   return {
     description: `SQLite at ${path}`,
     leases,
     once,
-    close: async () => void await Promise.all([leases.close(), once.close()]),
+    jobs,
+    close: async () => void await Promise.all([leases.close(), once.close(), jobs.close()]),
   }
 }
 
 function onRedis(redis: RedisCommands, description: string): Stores {
-  return { description, leases: redisLeases(redis), once: redisOnce(redis), close: () => redis.quit() }
+  const jobs = redisJobs(redis)
+  return { description, leases: redisLeases(redis), once: redisOnce(redis), jobs, close: () => redis.quit() }
 }

@@ -4,6 +4,8 @@ import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
 import type { Random } from '../../shared/base/random.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
+import { JobDesk } from '../../shared/jobs/job_desk.ts'
+import { JobFeed } from '../../shared/jobs/job_feed.ts'
 import { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
 import { ResultCache } from '../../shared/models/result_cache.ts'
@@ -14,6 +16,7 @@ import { createRouter } from '../../shared/routing/call.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { GatewayDeps, ProcessProbe, Relays } from './deps.ts'
 import type { Guard } from './guard.ts'
 import { hostToken } from './host_token.ts'
@@ -25,6 +28,13 @@ export interface Platform {
   leases: LeaseStore
   blobs: BlobStore
   relays: Relays
+  jobs: {
+    store: JobStore
+    /** Tells whoever works on jobs that there are some, or which is no longer wanted. Must not throw. */
+    wake(canceled?: string): void
+    /** Aborts when the gateway stops; never by default. */
+    ended?: AbortSignal
+  }
   /** A way to a relay by its name; undefined if this process cannot reach it. */
   reachRelay(name: string): Send | undefined
   /** A way to a service with an address of its own; over `fetch` by default. @param headers sent with each call */
@@ -53,6 +63,8 @@ export function wireGateway(platform: Platform): GatewayDeps {
   const catalog = new ModelCatalog(platform.blobs, { clock })
   const results = new ResultCache({ ...platform, shares: platform.lasting ?? false })
   const connect = connector(platform)
+  const { jobs: { store, wake, ended = new AbortController().signal } } = platform
+  const feed = new JobFeed()
 
   const instances = async (service: string): Promise<readonly LeasedInstance[]> => {
     const local = service === Pool.name ? platform.localPools() : []
@@ -88,6 +100,24 @@ export function wireGateway(platform: Platform): GatewayDeps {
     route,
     hostToken: (url) => hostToken(platform.secret(), url),
     infer: createInference({ catalog, route, results }),
+    jobs: {
+      store,
+      feed,
+      ended,
+      desk: new JobDesk({
+        ...platform,
+        store,
+        onSubmitted: (lanes) => {
+          // Who works on jobs goes by the table it has at hand, which nobody may have read for long.
+          if (lanes.has('model') && platform.localPools().length === 0) void table.instances(Pool.name).catch(() => {})
+          wake()
+        },
+        onCanceled: (id) => {
+          wake(id)
+          feed.tell(id)
+        },
+      }),
+    },
     async pools() {
       const reachable: { instance: LeasedInstance; send: Send }[] = []
       for (const instance of await instances(Pool.name)) {

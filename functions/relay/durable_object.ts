@@ -8,10 +8,12 @@ import type { EnrolledWorker, Session, WorkerLink } from '../../shared/relay/ses
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
 import { relayTraining } from '../../shared/training/relay_training.ts'
 import { PING, PONG } from '../../shared/wire/frame.ts'
+import type { GatewayEnv } from '../gateway/cloudflare_platform.ts'
 import { admitOnce } from './admit.ts'
+import { DurableJobs } from './durable_jobs.ts'
 import { DurableLease } from './durable_lease.ts'
 import { durableOnce } from './durable_once.ts'
-import { leasesOf, logOf, type RelayEnv, secretOf, wallClock } from './env.ts'
+import { leasesOf, logOf, secretOf, wallClock } from './env.ts'
 import { answerFrames } from './frame_fetch.ts'
 
 /** What a socket keeps through hibernation: when it was opened, and once welcomed, whose it is. */
@@ -29,20 +31,26 @@ const NEWS_MS = 1_000
  * a call or its alarm wakes it, the hub is built again from what the sockets keep. Asked only by the gateway: for a
  * worker's socket, for its metrics, or with a call in one frame.
  */
-export class Relay extends DurableObject<RelayEnv> {
+export class Relay extends DurableObject<GatewayEnv> {
   readonly #hub: Hub
   readonly #lease: DurableLease
+  readonly #jobs: DurableJobs
   readonly #log
   readonly #metrics = new Metrics()
   readonly #sessions = new Map<RuntimeSocket, Session>()
 
-  constructor(ctx: DurableObjectState, env: RelayEnv) {
+  constructor(ctx: DurableObjectState, env: GatewayEnv) {
     super(ctx, env)
     const { name } = ctx.id
     if (name === undefined) throw new Error('Cannot open the relay: it must be reached by its name, got an id alone')
     const log = this.#log = logOf(env)
     const once = durableOnce(ctx.storage.sql, wallClock)
     this.#lease = new DurableLease({ name, leases: leasesOf(env), storage: ctx.storage, log })
+    this.#jobs = new DurableJobs(env, {
+      hub: () => this.#hub,
+      metrics: this.#metrics,
+      wakeWithin: (delayMs) => void this.#wakeWithin(delayMs, true),
+    })
     this.#hub = new Hub({
       name,
       clock: wallClock,
@@ -50,7 +58,10 @@ export class Relay extends DurableObject<RelayEnv> {
       metrics: this.#metrics,
       admit: (token) => admitOnce(token, name, { secret: secretOf(env), once, clock: wallClock }),
       onPopulated: (populated) => this.#onPopulated(populated),
-      services: (directory) => [relayTraining({ clock: wallClock, log, metrics: this.#metrics, directory })],
+      services: (directory) => [
+        relayTraining({ clock: wallClock, log, metrics: this.#metrics, directory }),
+        this.#jobs.service,
+      ],
     })
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(PING, PONG))
     for (const socket of ctx.getWebSockets()) this.#restore(socket)
@@ -82,6 +93,7 @@ export class Relay extends DurableObject<RelayEnv> {
     await this.#wakeWithin(jitter(DEFAULTS.durableRelayBeatMs, DEFAULTS.beatJitter, Math.random))
     this.#hub.sweep()
     await this.#lease.beat(this.#hub.workers().length)
+    await this.#jobs.look()
   }
 
   async #accept(request: Request): Promise<Response> {
@@ -129,20 +141,25 @@ export class Relay extends DurableObject<RelayEnv> {
     const session = this.#sessions.get(socket)
     this.#sessions.delete(socket)
     session?.end(reason)
-    if (this.#sessions.size === 0) await this.ctx.storage.deleteAlarm()
-    else await this.#wakeWithin(NEWS_MS)
+    if (this.#sessions.size > 0) await this.#wakeWithin(NEWS_MS)
   }
 
   #onPopulated(populated: boolean): void {
     if (!populated) void this.#lease.leave()
     // After a sleep the life goes on, and its next beat is due with the alarm.
     else if (!this.#lease.held) void this.#lease.enter(this.#hub.workers().length)
+    if (populated) void this.#jobs.look()
   }
 
-  /** Sees to it that the alarm rings by then, while there are sockets: without any, the object sleeps undisturbed. */
-  async #wakeWithin(delayMs: number): Promise<void> {
+  /**
+   * Sees to it that the alarm rings by then, while there are sockets: without any, the object sleeps undisturbed, unless
+   * jobs are due.
+   */
+  async #wakeWithin(delayMs: number, always = false): Promise<void> {
     const [rings, wanted] = [await this.ctx.storage.getAlarm(), wallClock.now() + delayMs]
-    if (this.#sessions.size > 0 && (rings === null || rings > wanted)) await this.ctx.storage.setAlarm(wanted)
+    if ((always || this.#sessions.size > 0) && (rings === null || rings > wanted)) {
+      await this.ctx.storage.setAlarm(wanted)
+    }
   }
 }
 

@@ -2,7 +2,9 @@ import type { Clock } from '../../shared/base/clock.ts'
 import { systemClock } from '../../shared/base/clock.ts'
 import { jsonLog, type Log, type LogLevel } from '../../shared/base/log.ts'
 import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
+import { redisJobs } from '../../shared/stores/redis_jobs.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
@@ -22,8 +24,16 @@ export const wallClock: Clock = { now: () => Date.now(), after: systemClock.afte
 
 /** Leases in the deployment's Redis. Where none is set, every use says so: the pages and the models work without. */
 export function leasesOf(env: RelayEnv): LeaseStore {
-  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = env
-  return redisLeases(url && token ? upstashRedis({ url, token }) : noRedis)
+  return redisLeases(redisOf(env) ?? noRedis)
+}
+
+/** Jobs in the deployment's Redis. */
+export function jobsOf(env: RelayEnv): JobStore {
+  return redisJobs(redisOf(env) ?? noRedis)
+}
+
+export function redisOf({ UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token }: RelayEnv) {
+  return url && token ? upstashRedis({ url, token }) : undefined
 }
 
 export function secretOf(env: RelayEnv): string {
@@ -38,7 +48,7 @@ export function logOf(env: RelayEnv): Log {
 const refuse = async (): Promise<never> => {
   throw new RpcError(
     'unavailable',
-    'Cannot use the registry: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN must be set, got none',
+    'Cannot use the registry or jobs: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN must be set, got none',
   )
 }
 const noRedis: RedisCommands = {

@@ -24,6 +24,8 @@ export interface InProcessRelayDeps {
   address?: Address
   /** Where this process runs. */
   zone?: string
+  /** Called when the relay comes to have workers that take calls, and when it has none left. */
+  onPopulated?(populated: boolean): void
   clock: Clock
   random: Random
   metrics: Metrics
@@ -46,7 +48,10 @@ export class InProcessRelay {
       name: this.name,
       soon: (task) => void setImmediate(task),
       admit: (token) => admitOnce(token, this.name, { ...deps, clock: Date }),
-      onPopulated: (populated) => void this.#announce(populated),
+      onPopulated: (populated) => {
+        void this.#announce(populated)
+        deps.onPopulated?.(populated)
+      },
       services: (directory) => [relayTraining({ ...deps, directory })],
     })
     this.#sweep()

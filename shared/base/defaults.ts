@@ -119,6 +119,28 @@ export const DEFAULTS = {
   coordinatorLeaseMs: 10_000,
   /** Steps between checkpoints: what a successor computes again, bit by bit. Each epoch ends with one as well. */
   checkpointSteps: 50,
+  /** How long a consumer has a job before another may take it, unless it says that it is at work. */
+  jobLeaseMs: 30_000,
+  /** How often it says so: a cancelled job's work is dropped by then, and one missed beat loses nothing. */
+  jobBeatMs: 5_000,
+  /** How often an idle consumer looks for jobs that nobody told it of. Upstash's free plan is one command per 5.2 s. */
+  jobPollMs: 5_300,
+  /** Attempts of a job that may fail, and the full jitter between them. */
+  jobAttempts: 5,
+  jobRetryBaseMs: 1_000,
+  jobRetryCapMs: 60_000,
+  /** One attempt, unless the job says otherwise. */
+  jobTimeoutMs: 60_000,
+  /** A job is dead unless it is done within a day; its result is kept for an hour, dead ones for a week. */
+  jobTtlMs: 86_400_000,
+  jobKeepMs: 3_600_000,
+  deadJobMs: 604_800_000,
+  /** How long a batch may take to be written to Redis before its parts are thrown away. */
+  stagedJobMs: 600_000,
+  /** Jobs that a worker is given at once at most: enough to fill its batches while the store is asked for more. */
+  jobsPerWorker: 64,
+  /** Calls to functions that a consumer has under way for jobs. */
+  jobCalls: 32,
   port: 8787,
   host: '127.0.0.1',
   dataDir: '.shoal',

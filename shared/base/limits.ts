@@ -108,6 +108,20 @@ export const LIMITS = {
   maxProfileSeconds: 60,
   /** Streams of registry events at once. Each holds a request open. */
   maxWatchers: 256,
+  /** Jobs that one submission may bring: an NDJSON body of the largest size at 3 KB each. */
+  maxJobBatch: 10_000,
+  /** Jobs that may wait. About a kilobyte each in Redis or SQLite, when payloads are small. */
+  maxQueuedJobs: 1_000_000,
+  /** Characters of a job's task or result kept in the queue itself; longer ones go to the blob store. */
+  maxInlineJobBytes: 256 * KiB,
+  /** Jobs of one lane that a consumer takes at once: at their longest inline, a quarter of a Durable Object's memory. */
+  maxJobsTaken: 128,
+  /** Attempts that a job may ask for. */
+  maxJobAttempts: 100,
+  /** Longest that a job may wait, and that its result may be kept: a week. */
+  maxJobMs: 604_800_000,
+  /** Dead jobs in one listing. */
+  maxListedJobs: 100,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

@@ -15,8 +15,8 @@ export const Inference = defineService({
         inputs: tensors,
         /** Outputs wanted; all where left out. */
         outputs: z.array(name).optional(),
-        /** 'high' goes before 'normal' in the model's queue. */
-        priority: z.enum(['high', 'normal']).optional(),
+        /** 'high' goes before 'normal' in the model's queue, and 'low', as jobs are, after both. */
+        priority: z.enum(['high', 'normal', 'low']).optional(),
       }),
       output: z.object({ model: name, version: name, outputs: tensors }),
       idempotent: true,

@@ -38,7 +38,7 @@ export const Pool = defineService({
       input: z.object({
         model: modelRef,
         inputs: tensors,
-        priority: z.enum(['high', 'normal']).optional(),
+        priority: z.enum(['high', 'normal', 'low']).optional(),
         /** Whose call it is, as the gateway knows its callers: workers are shared fairly between them. */
         caller: z.string().max(LIMITS.maxNameLength).optional(),
       }),

@@ -1,20 +1,22 @@
 import { LIMITS } from '../base/limits.ts'
-import { before, type PoolCall, type Priority } from './pool_call.ts'
+import { before, type PoolCall, PRIORITIES, type Priority } from './pool_call.ts'
 
 /** Bytes of calls joined into one run: padding to the next power of two may double them, and then they fill a frame's body. */
 const MAX_JOINED_BYTES = LIMITS.maxMessageBytes / 2
 
-/** Calls that wait for one model: by turns within each of two priorities. */
+/** Calls that wait for one model: by turns within each priority. */
 export class CallQueue {
-  readonly #lanes: Record<Priority, Lane> = { high: new Lane(), normal: new Lane() }
+  readonly #lanes: Record<Priority, Lane> = { high: new Lane(), normal: new Lane(), low: new Lane() }
 
   get length(): number {
-    return this.#lanes.high.calls.length + this.#lanes.normal.calls.length
+    const { high, normal, low } = this.#lanes
+    return high.calls.length + normal.calls.length + low.calls.length
   }
 
   /** Bytes of the waiting calls' tensors. */
   get bytes(): number {
-    return this.#lanes.high.bytes + this.#lanes.normal.bytes
+    const { high, normal, low } = this.#lanes
+    return high.bytes + normal.bytes + low.bytes
   }
 
   get rows(): number {
@@ -43,18 +45,18 @@ export class CallQueue {
   }
 
   peek(): PoolCall | undefined {
-    return this.#lanes.high.calls[0] ?? this.#lanes.normal.calls[0]
+    const { high, normal, low } = this.#lanes
+    return high.calls[0] ?? normal.calls[0] ?? low.calls[0]
   }
 
   /**
    * Runs that start before a new call of this priority and turn: an estimate, as if all calls that may be joined were alike.
    */
   runsAhead(priority: Priority, turn: number): number {
-    const { high, normal } = this.#lanes
-    const ahead = priority === 'high' ? high.before(turn) : normal.before(turn)
-    if (priority === 'normal') {
-      ahead.calls += high.calls.length
-      ahead.rows += high.rows
+    const ahead = this.#lanes[priority].before(turn)
+    for (const name of PRIORITIES.slice(0, PRIORITIES.indexOf(priority))) {
+      ahead.calls += this.#lanes[name].calls.length
+      ahead.rows += this.#lanes[name].rows
     }
     return this.peek()?.model.batchable ? Math.ceil(ahead.rows / LIMITS.maxBatch) : ahead.calls
   }
@@ -62,8 +64,10 @@ export class CallQueue {
   /** Of the caller with the most calls here, the one that goes last; undefined if `caller` would have as many with one more. */
   lastOfCrowd(caller: string): PoolCall | undefined {
     const last = new Map<string, { calls: number; call: PoolCall }>()
-    for (const lane of [this.#lanes.high, this.#lanes.normal]) {
-      for (const call of lane.calls) last.set(call.caller, { calls: (last.get(call.caller)?.calls ?? 0) + 1, call })
+    for (const name of PRIORITIES) {
+      for (const call of this.#lanes[name].calls) {
+        last.set(call.caller, { calls: (last.get(call.caller)?.calls ?? 0) + 1, call })
+      }
     }
     let most: { calls: number; call?: PoolCall } = { calls: (last.get(caller)?.calls ?? 0) + 1 }
     for (const one of last.values()) if (one.calls > most.calls) most = one
@@ -83,8 +87,8 @@ export class CallQueue {
     }
     const batch: PoolCall[] = []
     let [rows, bytes] = [LIMITS.maxBatch, MAX_JOINED_BYTES]
-    for (const lane of [this.#lanes.high, this.#lanes.normal]) {
-      lane.takeIf((call) => {
+    for (const name of PRIORITIES) {
+      this.#lanes[name].takeIf((call) => {
         if (rows <= 0) return 'stop'
         const fits = call.rows <= rows && call.bytes <= bytes
         if (call !== first && !(fits && call.batchKey === first.batchKey)) return 'leave'
@@ -99,9 +103,11 @@ export class CallQueue {
 
   /** Empties the queue. */
   takeAll(): PoolCall[] {
-    const all = [...this.#lanes.high.calls, ...this.#lanes.normal.calls]
-    this.#lanes.high = new Lane()
-    this.#lanes.normal = new Lane()
+    const all: PoolCall[] = []
+    for (const name of PRIORITIES) {
+      all.push(...this.#lanes[name].calls)
+      this.#lanes[name] = new Lane()
+    }
     return all
   }
 }

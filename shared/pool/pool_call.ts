@@ -6,7 +6,9 @@ import type { Tensor } from '../wire/tensor.ts'
 import { batchKeyOf, rowsOf } from './batch_key.ts'
 import type { Run } from './seat.ts'
 
-export type Priority = 'high' | 'normal'
+/** In the order they go. Jobs are `low`: nobody waits for them as for a call. */
+export const PRIORITIES = ['high', 'normal', 'low'] as const
+export type Priority = (typeof PRIORITIES)[number]
 
 export interface PoolRequest {
   model: ModelRef
@@ -113,8 +115,8 @@ export class PoolCall {
   }
 }
 
-/** High before normal, then by turns between callers, then first come first served. */
+/** By priority, then by turns between callers, then first come first served. */
 export function before(left: PoolCall, right: PoolCall): boolean {
-  if (left.priority !== right.priority) return left.priority === 'high'
+  if (left.priority !== right.priority) return PRIORITIES.indexOf(left.priority) < PRIORITIES.indexOf(right.priority)
   return left.turn < right.turn || (left.turn === right.turn && left.sequence < right.sequence)
 }

@@ -59,6 +59,11 @@ export class Hub {
     ])
   }
 
+  /** Workers that take calls. */
+  get usable(): number {
+    return this.#pool.usable
+  }
+
   /** Whether any worker takes calls. */
   get populated(): boolean {
     return this.#pool.usable > 0

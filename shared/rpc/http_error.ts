@@ -3,10 +3,10 @@ import { RpcError } from '../wire/errors.ts'
 import { toPlain } from '../wire/plain.ts'
 
 /** Statuses with which HTTP says more than Connect's map. Any other in an error's details is somebody else's. */
-const OWN_STATUSES: readonly unknown[] = [405, 413, 415]
+const OWN_STATUSES: readonly unknown[] = [405, 413, 415, 422]
 
 /** The same error, answered with a status of HTTP's own. */
-export function withStatus(status: 405 | 413 | 415, error: RpcError): RpcError {
+export function withStatus(status: 405 | 413 | 415 | 422, error: RpcError): RpcError {
   const { code, message, retryAfterMs, neverSent } = error
   return new RpcError(code, message, { details: [{ status }, ...error.details], retryAfterMs, neverSent })
 }

@@ -156,3 +156,40 @@ declare module '@platformatic/gateway' {
     { start(options: { listen: boolean }): Promise<unknown>; getUrl(): string }
   >
 }
+
+declare module 'ioredis' {
+  export class Redis {
+    constructor(url: string, options?: { maxRetriesPerRequest: null })
+    disconnect(): void
+  }
+}
+
+declare module 'bullmq' {
+  import type { Redis } from 'ioredis'
+  interface BullJob {
+    id: string
+    data: unknown
+    returnvalue: unknown
+  }
+  interface BullOptions {
+    attempts: number
+    backoff: { type: string; delay: number }
+  }
+  export class Queue {
+    constructor(name: string, options: { connection: Redis })
+    add(name: string, data: unknown, options: BullOptions): Promise<BullJob>
+    addBulk(jobs: readonly { name: string; data: unknown; opts: BullOptions }[]): Promise<BullJob[]>
+    close(): Promise<void>
+  }
+  export class Worker {
+    constructor(
+      name: string,
+      work: (job: BullJob) => Promise<unknown>,
+      options: { connection: Redis; concurrency: number },
+    )
+    on(event: 'completed', listener: () => void): void
+    waitUntilReady(): Promise<unknown>
+    close(): Promise<void>
+  }
+  export const Job: { fromId(queue: Queue, id: string): Promise<BullJob | undefined> }
+}

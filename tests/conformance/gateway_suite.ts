@@ -10,6 +10,7 @@ import { cancellationCases } from './gateway_cancellation_cases.ts'
 import { hostCases, hostKeyCases } from './gateway_host_cases.ts'
 import { catalogCases } from './gateway_catalog_cases.ts'
 import { bearer } from './gateway_http.ts'
+import { jobCases, jobKeyCases } from './gateway_job_cases.ts'
 import { keyCases } from './gateway_key_cases.ts'
 import { modelCases } from './gateway_model_cases.ts'
 import { openInferenceCases } from './gateway_open_inference_cases.ts'
@@ -87,6 +88,7 @@ export function gatewaySuite(
         describe('binary tensor data', () => binaryCases(at, { packs: !platformPacks }))
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
+        describe('jobs', () => jobCases(at))
         describe('streams', () => streamCases(at))
         describe('directly over the registry', () => directCases(at))
         describe('refusals', () => {
@@ -117,6 +119,7 @@ export function gatewaySuite(
 
       describe('keys', () => keyCases(() => gateway.url, () => keys))
       describe('hosts', () => hostKeyCases(() => gateway.url, () => keys))
+      describe('jobs', () => jobKeyCases(() => gateway.url, () => keys))
       describe('paths', () => pathCases(() => gateway.url, () => keys))
     })
   })

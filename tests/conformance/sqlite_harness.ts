@@ -2,8 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FakeClock } from '../../shared/base/clock.ts'
+import { openSqliteJobs } from '../../shared/stores/sqlite_jobs.ts'
 import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
+import type { JobHarness } from './job_store_suite.ts'
 import type { LeaseHarness } from './lease_harness.ts'
 import type { OnceHarness } from './once_store_suite.ts'
 
@@ -63,6 +65,23 @@ export async function sqliteFileOnce(): Promise<OnceHarness> {
   return {
     store,
     other,
+    elapse: (ms) => clock.advance(ms),
+    async close() {
+      await Promise.all([store.close(), other.close()])
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+/** Jobs in a file of their own, open in two connections. */
+export async function sqliteFileJobs(): Promise<JobHarness> {
+  const clock = new FakeClock(1_800_000_000_000)
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-sqlite-'))
+  const [store, other] = [openSqliteJobs(join(folder, 'a.db'), clock), openSqliteJobs(join(folder, 'a.db'), clock)]
+  return {
+    store,
+    other,
+    shortMs: 100,
     elapse: (ms) => clock.advance(ms),
     async close() {
       await Promise.all([store.close(), other.close()])

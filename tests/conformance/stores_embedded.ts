@@ -4,11 +4,12 @@ import type { Suite } from '../suite.ts'
 import { sqliteFileElections, sqliteFileFence, sqlitePreservation } from './election_harness.ts'
 import { electionStoreSuite } from './election_store_suite.ts'
 import { fenceSuite } from './fence_suite.ts'
+import { jobStoreSuite } from './job_store_suite.ts'
 import { leasePreservationSuite } from './lease_preservation_suite.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
 import { onceStoreSuite } from './once_store_suite.ts'
 import { sqliteFileSuite } from './sqlite_file_suite.ts'
-import { sqliteFileLeases, sqliteFileOnce, sqliteMemoryLeases } from './sqlite_harness.ts'
+import { sqliteFileJobs, sqliteFileLeases, sqliteFileOnce, sqliteMemoryLeases } from './sqlite_harness.ts'
 
 /** Stores that need no server, on Node and Deno. */
 export const embeddedSuites: readonly Suite[] = [
@@ -18,6 +19,7 @@ export const embeddedSuites: readonly Suite[] = [
   leasePreservationSuite('SQLite in memory', sqlitePreservation),
   electionStoreSuite('SQLite file', sqliteFileElections),
   fenceSuite('SQLite file', sqliteFileFence),
+  jobStoreSuite('SQLite file', sqliteFileJobs),
   onceStoreSuite('SQLite file', sqliteFileOnce),
   onceStoreSuite('memory', async () => {
     const clock = new FakeClock()

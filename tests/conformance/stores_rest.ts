@@ -2,6 +2,8 @@ import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
 import type { Suite } from '../suite.ts'
 import { electionStoreSuite } from './election_store_suite.ts'
 import { fenceSuite } from './fence_suite.ts'
+import { redisJobHarness } from './job_harness.ts'
+import { jobStoreSuite } from './job_store_suite.ts'
 import { leasePreservationSuite } from './lease_preservation_suite.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
 import { redisElectionHarness, redisFenceHarness, redisPreservationHarness } from './redis_election_harness.ts'
@@ -16,6 +18,7 @@ export function restSuites(rest: () => { url: string; token: string }): readonly
     leasePreservationSuite('Redis over REST', () => redisPreservationHarness(connect)),
     electionStoreSuite('Redis over REST', () => redisElectionHarness(connect)),
     fenceSuite('Redis over REST', () => redisFenceHarness(connect)),
+    jobStoreSuite('Redis over REST', () => redisJobHarness(connect)),
     onceStoreSuite('Redis over REST', () => redisOnceHarness(connect)),
   ]
 }

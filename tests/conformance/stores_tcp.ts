@@ -2,6 +2,8 @@ import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
 import type { Suite } from '../suite.ts'
 import { electionStoreSuite } from './election_store_suite.ts'
 import { fenceSuite } from './fence_suite.ts'
+import { redisJobHarness } from './job_harness.ts'
+import { jobStoreSuite } from './job_store_suite.ts'
 import { leasePreservationSuite } from './lease_preservation_suite.ts'
 import { leaseStoreSuite } from './lease_store_suite.ts'
 import { redisElectionHarness, redisFenceHarness, redisPreservationHarness } from './redis_election_harness.ts'
@@ -16,6 +18,7 @@ export function tcpSuites(name: string, url: () => string): readonly Suite[] {
     leasePreservationSuite(name, () => redisPreservationHarness(connect)),
     electionStoreSuite(name, () => redisElectionHarness(connect)),
     fenceSuite(name, () => redisFenceHarness(connect)),
+    jobStoreSuite(name, () => redisJobHarness(connect)),
     onceStoreSuite(name, () => redisOnceHarness(connect)),
   ]
 }
