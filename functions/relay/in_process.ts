@@ -107,7 +107,8 @@ export class InProcessRelay {
   }
 
   #sweep(): void {
-    this.#cancelSweep = this.#deps.clock.after(DEFAULTS.pingIntervalMs, () => {
+    // Often enough that a socket is given up before the third ping that it would have missed.
+    this.#cancelSweep = this.#deps.clock.after(DEFAULTS.pingIntervalMs / 4, () => {
       this.hub.sweep()
       this.#sweep()
     })

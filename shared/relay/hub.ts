@@ -83,7 +83,7 @@ export class Hub {
     return this.#track(new Session(this.#sessionDeps(), link, worker))
   }
 
-  /** Ends sessions whose other end has silently gone. Call it about once per ping interval. */
+  /** Ends sessions whose other end has silently gone. Call it a few times per ping interval. */
   sweep(): void {
     const nowMs = this.#deps.clock.now()
     for (const session of this.#sessions) {

@@ -146,8 +146,11 @@ export class Agent {
     // Whatever comes is a sign of life: on a slow line pongs queue behind data.
     socket.addEventListener('message', () => missed = 0)
     const ping = (intervalMs: number) => {
-      cancelPing = clock.after(intervalMs, () => {
-        if (missed++ >= MAX_MISSED_PONGS) return ended.resolve(lost('no answer to pings'))
+      // The last one is waited for half as long: what has not come by then had two intervals and a half for it.
+      const waitMs = missed < MAX_MISSED_PONGS ? intervalMs : intervalMs / 2
+      cancelPing = clock.after(waitMs, () => {
+        if (missed >= MAX_MISSED_PONGS) return ended.resolve(lost('no answer to pings'))
+        missed++
         link.ping()
         ping(intervalMs)
       })

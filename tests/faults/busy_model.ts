@@ -9,8 +9,9 @@ const SIDE = 256
 /**
  * `x` [1, inputs] → `y` = x·W + b, as `affineModel`, after work that a runtime cannot leave out: it adds 0, but only
  * because of what x is. Calls are not joined.
+ * @param side 1024: about a second of work
  */
-export function busyModel({ weights, bias }: Affine): Bytes {
+export function busyModel({ weights, bias }: Affine, side: number = SIDE): Bytes {
   const [inputs, outputs] = [weights.length, bias.length]
   return modelOf({
     input: [tensorInfo('x', 'float32', [1, inputs])],
@@ -18,7 +19,7 @@ export function busyModel({ weights, bias }: Affine): Bytes {
     initializer: [
       toTensorProto('w', Tensor.from('float32', [inputs, outputs], weights.flat())),
       toTensorProto('b', Tensor.from('float32', [outputs], bias)),
-      toTensorProto('square', Tensor.from('int64', [2], [BigInt(SIDE), BigInt(SIDE)])),
+      toTensorProto('square', Tensor.from('int64', [2], [BigInt(side), BigInt(side)])),
       toTensorProto('zero', Tensor.from('float32', [1, 1], [0])),
     ],
     node: [

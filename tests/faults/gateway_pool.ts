@@ -13,14 +13,15 @@ interface ListedWorker {
   name: string
   device: string
   served: number
+  inFlight: number
 }
 
 /** A gateway in a process of its own, with workers in theirs. */
 export interface GatewayPool extends AsyncDisposable {
   readonly gateway: Running
   readonly url: string
-  /** Starts `shoal worker`; it may not have joined yet. */
-  join(name: string): Running
+  /** Starts `shoal worker`; it may not have joined yet. @param at another way to the gateway, of which it then logs */
+  join(name: string, at?: string): Running
   workers(): Promise<ListedWorker[]>
   /** Starts the gateway again on the port it had, after it has ended. */
   restart(): Promise<void>
@@ -46,8 +47,9 @@ export async function startPool(): Promise<GatewayPool> {
     get url() {
       return url
     },
-    join(name) {
-      const args = ['worker', '--device', 'wasm', '--name', name, '--gateway', url]
+    join(name, at = url) {
+      const verbose = at === url ? [] : ['--verbose']
+      const args = ['worker', '--device', 'wasm', ...verbose, '--name', name, '--gateway', at]
       const worker = startCli(args, { env: { HOME: folder.path } })
       started.push(worker)
       return worker

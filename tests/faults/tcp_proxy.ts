@@ -18,6 +18,8 @@ export class TcpProxy implements AsyncDisposable {
   #faults: TcpFaults = SOUND
   /** Connections made so far. */
   connections = 0
+  /** What clients wrote to connections that pass nothing any more, as it came. */
+  readonly swallowed: Uint8Array[] = []
 
   private constructor(targetPort: number) {
     // Half-open on purpose: the end of one direction is passed on, not turned into the end of both.
@@ -25,7 +27,7 @@ export class TcpProxy implements AsyncDisposable {
       this.connections++
       if (this.#faults.refuse) return void near.resetAndDestroy()
       const far = connect({ port: targetPort, host: '127.0.0.1', allowHalfOpen: true })
-      const link = new Link(near, far, () => this.#faults)
+      const link = new Link(near, far, () => this.#faults, (bytes) => this.swallowed.push(bytes))
       this.#links.add(link)
       near.once('close', () => this.#links.delete(link))
     })
@@ -69,10 +71,11 @@ class Link {
   readonly #sockets: readonly [near: Socket, far: Socket]
   #isSilent = false
 
-  constructor(near: Socket, far: Socket, faults: () => TcpFaults) {
+  constructor(near: Socket, far: Socket, faults: () => TcpFaults, onSwallow: (bytes: Uint8Array) => void) {
     this.#sockets = [near, far]
     let left = faults().truncateAt
     this.#pipe(near, far, faults, (bytes) => bytes)
+    near.on('data', (bytes) => this.#isSilent && onSwallow(bytes))
     this.#pipe(far, near, faults, (bytes) => {
       const passed = bytes.subarray(0, Math.max(0, left))
       left -= bytes.byteLength
@@ -86,7 +89,6 @@ class Link {
 
   silence(): void {
     this.#isSilent = true
-    for (const socket of this.#sockets) socket.pause()
   }
 
   #pipe(from: Socket, to: Socket, faults: () => TcpFaults, cut: (bytes: Uint8Array) => Uint8Array): void {

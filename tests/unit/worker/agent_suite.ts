@@ -346,7 +346,7 @@ export const agentSuite: Suite = {
       await settle(100)
       const [socket] = bench.sockets
       if (socket) socket.cut = true
-      await bench.clock.advance(3 * pingIntervalMs - 1)
+      await bench.clock.advance(2.5 * pingIntervalMs - 1)
       assert.equal(bench.phase, 'serving')
       await bench.clock.advance(1)
       assert.equal(bench.phase, 'waiting')
