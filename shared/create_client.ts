@@ -7,6 +7,7 @@ import { httpLeases } from './registry/http_leases.ts'
 import { RegistryTable } from './registry/table.ts'
 import { RegistryWatch } from './registry/watch.ts'
 import { createRouter } from './routing/call.ts'
+import type { RoutingPolicy } from './routing/policy.ts'
 import type { Client, ClientOptions } from './rpc/client.ts'
 import type { Methods, ServiceContract } from './rpc/contract.ts'
 import { createClient as createDirectClient, type CreateClientOptions as DirectOptions } from './rpc/create_client.ts'
@@ -29,6 +30,8 @@ export interface RegistryOptions {
    * Without it, calls refresh what they read when it is a second old, beside their own work.
    */
   watchUntil?: AbortSignal
+  /** How calls are routed: balancer, hedges, bulkheads, fallbacks. As in DEFAULTS, or off, by default. */
+  routing?: RoutingPolicy
   metrics?: Metrics
   log?: Log
 }
@@ -62,6 +65,7 @@ export function registryTransport(options: RegistryOptions): Transport {
   const send = createRouter({
     ...common,
     random: Math.random,
+    policy: () => options.routing,
     instances(service) {
       const prefer = (listed: Parameters<typeof preferHealthy>[0]) => preferZone(preferHealthy(listed), zone)
       const fresh = table.fresh(service)

@@ -1,5 +1,6 @@
 import { Metrics } from '../../shared/base/metrics.ts'
 import { R2BlobStore, type R2BucketLike } from '../../shared/models/r2_blob_store.ts'
+import { readPolicies } from '../../shared/routing/policy.ts'
 import { KeyRing, parseKeys } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { jobsOf, leasesOf, logOf, type RelayEnv, secretOf, wallClock } from '../relay/env.ts'
@@ -19,6 +20,8 @@ export interface GatewayEnv extends RelayEnv {
   SHOAL_KEYS?: string
   /** '1' serves loopback host names without keys: for development alone. */
   SHOAL_OPEN?: string
+  /** How calls are routed, by service, as JSON: `RoutingPolicy` in shared/routing/policy.ts. */
+  SHOAL_ROUTING?: string
 }
 
 /** What the gateway is made of on Cloudflare. It may be shared by requests: nothing in it belongs to one. */
@@ -33,6 +36,7 @@ export function cloudflarePlatform(env: GatewayEnv, keepAlive: KeepAlive): Platf
     jobs: { store: jobsOf(env), wake: (canceled) => keepAlive(wakeRelays(canceled).catch(() => {})) },
     localPools: () => [],
     secret: () => secretOf(env),
+    routing: env.SHOAL_ROUTING ? readPolicies(env.SHOAL_ROUTING) : undefined,
     async assets(path) {
       const response = await env.ASSETS.fetch(`https://assets${path}`)
       if (!response.ok) throw new RpcError('not_found', `Cannot find ${path}: no such file`)

@@ -9,6 +9,7 @@ import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
+import { readPolicies } from '../../shared/routing/policy.ts'
 import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { probeProcess } from '../operations/process_probe.ts'
@@ -79,6 +80,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const clock = systemClock
   const metrics = new Metrics()
   const guard = await chooseGuard(options)
+  const routing = env.SHOAL_ROUTING ? readPolicies(env.SHOAL_ROUTING) : undefined
   const stores = openStores(env, dataDir)
   const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
   const secret = await hostSecret(env, dataDir)
@@ -105,6 +107,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const gateway: GatewayDeps = wireGateway({
     ...common,
     lasting: true,
+    routing,
     guard,
     blobs: new FileBlobStore(join(dataDir, 'models')),
     jobs: {

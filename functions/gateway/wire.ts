@@ -13,6 +13,7 @@ import { preferHealthy, preferZone } from '../../shared/registry/health.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { RegistryWatch } from '../../shared/registry/watch.ts'
 import { createRouter } from '../../shared/routing/call.ts'
+import type { RoutingPolicy } from '../../shared/routing/policy.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
@@ -48,6 +49,8 @@ export interface Platform {
   process?: ProcessProbe
   /** Where this gateway runs: instances of the same zone are preferred. None by default. */
   zone?: string
+  /** How calls of a service are routed; as in DEFAULTS where it says nothing. */
+  routing?(service: string): RoutingPolicy | undefined
   /** Whether this process lives on between requests, so that it can keep its table fresh. Not by default. */
   lasting?: boolean
   clock: Clock
@@ -89,6 +92,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
       return fresh && complete ? prefer(fresh) : instances(service).then(prefer)
     },
     connect,
+    policy: (service) => service === Pool.name ? POOL_ROUTING : platform.routing?.(service),
     onUnreachable: (service) => table.invalidate(service),
   })
   return {
@@ -128,6 +132,12 @@ export function wireGateway(platform: Platform): GatewayDeps {
     },
   }
 }
+
+/**
+ * A pool is one service to the router, and many models and workers behind it. What fails is one of those, of which a relay
+ * keeps account itself: to leave relays out for it would take the other models' workers away.
+ */
+const POOL_ROUTING: RoutingPolicy = { outliers: false, breaker: false }
 
 /** Ways to instances, made once for each address. */
 function connector(platform: Platform): (instance: LeasedInstance) => Send | undefined {

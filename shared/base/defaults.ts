@@ -81,6 +81,27 @@ export const DEFAULTS = {
   maxAttempts: 3,
   retryBaseMs: 25,
   retryCapMs: 1_000,
+  /** Hedging: a second attempt is made beside one that takes longer than this part of the calls do. */
+  hedgeShare: 0.95,
+  /**
+   * A call whose deadline passed speaks against the service only if it waited for so many times what an answer usually
+   * takes: else a caller in a hurry could have sound instances ejected.
+   */
+  overdueFactor: 4,
+  /** Outlier ejection: failures in a row, time out for each ejection so far, its bound, part of a set (Envoy's, but half). */
+  ejectionFailures: 5,
+  ejectionBaseMs: 30_000,
+  ejectionMaxTimes: 10,
+  ejectionMaxShare: 0.5,
+  /** Circuit breaker: what opens it, for how long, and how many probes close it. */
+  breakerWindowMs: 10_000,
+  breakerMinCalls: 20,
+  breakerFailureShare: 0.5,
+  breakerOpenMs: 5_000,
+  breakerJitter: 0.2,
+  breakerProbes: 3,
+  /** What a caller is told to wait that came while a probe was under way. */
+  breakerProbeWaitMs: 100,
   /** Decay of the latency average behind the picker (Finagle's default). */
   peakEwmaDecayMs: 10_000,
   /** One run of a model longer than this means a hung device. The first run compiles shaders, hence the margin. */

@@ -78,6 +78,11 @@ export const LIMITS = {
   maxCachedManifests: 1024,
   /** Services whose instances a caller's table holds: callers may ask for any name, and most that exist are few. */
   maxCachedServices: 1024,
+  /** Last good answers that a router keeps for fallbacks, and bytes of one and of its question: 8 MiB in all. */
+  maxLastAnswers: 256,
+  maxLastAnswerBytes: 16 * KiB,
+  /** Methods of one service that a router keeps bulkheads and latencies of: callers may ask for any name. */
+  maxRoutedMethods: 256,
   /** Longest lease: an hour. What died must not stay listed for longer, whatever it asked for. */
   maxLeaseMs: 3_600_000,
   /** Instances in one renewal. At the usual 300 bytes each they fit Upstash's 1 MB request; the script runs a few ms. */

@@ -1,143 +1,235 @@
-import { type Clock, sleep } from '../base/clock.ts'
+import { sleep } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
-import type { Metrics } from '../base/metrics.ts'
-import { fullJitterMs, type Random } from '../base/random.ts'
-import { abortError, untilAborted } from '../rpc/deadline.ts'
+import { fullJitterMs } from '../base/random.ts'
+import type { MethodLimit } from '../rpc/bulkhead.ts'
+import { abortError, Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { RpcRequest, RpcResponse, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
-import { type ErrorCode, RpcError } from '../wire/errors.ts'
-import { LoadBook } from './load.ts'
-import { Matcher, type Tiers } from './match.ts'
-import { p2c, type Picker } from './picker.ts'
-import { RetryBudget } from './retry_budget.ts'
+import { RpcError } from '../wire/errors.ts'
+import type { CallOutcome } from './breaker.ts'
+import { deservesFallback, LastAnswers, staticAnswer } from './fallback.ts'
+import { hedge } from './hedge.ts'
+import { type Call, choose, chooseFresh, type ChooserDeps, type Target } from './choose.ts'
+import { Matcher } from './match.ts'
+import type { Fallback } from './policy.ts'
+import { type RoutedServiceDeps, RoutedServices } from './routed_service.ts'
+import { isRetryable, outcomeOf, verdictOf } from './verdict.ts'
 
-export interface RouterDeps {
+export interface RouterDeps extends RoutedServiceDeps, ChooserDeps {
   /**
    * Live instances of a service, from a table in memory: the same list again as long as nothing has changed. Not a promise
    * where it is at hand: nearly every call finds it so, and waiting for what is there costs each of them a turn.
    */
   instances(service: string): readonly LeasedInstance[] | Promise<readonly LeasedInstance[]>
-  /** A way to call one instance; undefined if this process cannot reach addresses of its kind. */
-  connect(instance: LeasedInstance): Send | undefined
   /** Tells the table that an instance did not answer. */
   onUnreachable(service: string): void
-  clock: Clock
-  random: Random
-  metrics: Metrics
-}
-
-/** What is learnt of a service by calling it. */
-interface Known {
-  book: LoadBook
-  budget: RetryBudget
-  pick: Picker
-  /** The table that `book` was last pruned by. */
-  table: readonly LeasedInstance[] | undefined
 }
 
 /**
- * Calls a service by name: pick an instance, attempt, retry on another where that is safe. The deadline is the
- * request's signal and spans all attempts. The highest compatible version serves; older ones where it cannot.
+ * Calls a service by name. The order of policies, from the outside in:
+ *
+ *   fallback → bulkhead → breaker → retries under a budget → hedge → balancer among those not ejected → time-out → attempt
+ *
+ * The deadline is the request's signal and spans all of it. The highest compatible version serves; older ones where it
+ * cannot. What a policy leaves off costs a look and no more: no timer, no closure, no promise.
  */
 export function createRouter(deps: RouterDeps): Send {
-  const matcher = new Matcher()
-  const services = new Map<string, Known>()
+  const { clock, random, metrics } = deps
+  const services = new RoutedServices(deps)
+  const chooser = { clock, connect: deps.connect, matcher: new Matcher() }
+  const lastAnswers = new LastAnswers()
 
-  return async (request) => {
-    const startedAtMs = deps.clock.now()
-    const remainingMs = () => request.timeoutMs - (deps.clock.now() - startedAtMs)
-    const tried = new Set<string>()
-    for (let attempt = 1;; attempt++) {
-      const found = deps.instances(request.service)
-      const all = found instanceof Promise ? await untilAborted(found, request.signal) : found
-      const known = learn(request.service, all)
-      if (attempt === 1) known.budget.deposit()
-      const { instance, send } = choose(matcher.match(all, request), known.pick, tried, request)
-      tried.add(instance.id)
-      const end = known.book.begin(instance.id)
-      try {
-        // Each hop is told what is left, not what there was at first.
-        const response = await send(attempt === 1 ? request : { ...request, timeoutMs: Math.max(1, remainingMs()) })
-        end(false)
-        return withMetadata(response, { 'shoal-attempts': String(attempt) })
-      } catch (thrown) {
-        const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
-        end(FAULTS.has(error.code))
-        if (error.code === 'unavailable') deps.onUnreachable(request.service)
-        const waitMs = error.retryAfterMs ?? backOffMs(attempt)
-        const again = attempt < DEFAULTS.maxAttempts && isRetryable(error, request) && waitMs < remainingMs() &&
-          known.budget.withdraw()
-        deps.metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
-        if (!again) throw error
-        await sleep(deps.clock, waitMs, request.signal).catch((reason) => {
-          throw abortError(reason)
-        })
+  return (request) => {
+    const call = open(request)
+    return call.policy.fallback ? withFallback(call, call.policy.fallback) : limited(call)
+  }
+
+  async function withFallback(call: Call, fallback: Fallback): Promise<RpcResponse> {
+    try {
+      const response = await limited(call)
+      if ('lastGood' in fallback) lastAnswers.keep(call.request, response)
+      return response
+    } catch (thrown) {
+      const error = RpcError.from(thrown)
+      const answer = deservesFallback(error, call.request.signal) && await instead(call, fallback)
+      const kind = 'value' in fallback ? 'static' : 'lastGood' in fallback ? 'last_good' : 'service'
+      metrics.count('shoal_router_fallbacks_total', { kind, answered: String(Boolean(answer)) })
+      if (!answer) throw error
+      return withAttempts(answer, `${attemptsOf(call)};fallback=${kind}`)
+    }
+  }
+
+  async function instead(call: Call, fallback: Fallback): Promise<RpcResponse | undefined> {
+    const { request } = call
+    if ('value' in fallback) return request.stream ? undefined : staticAnswer(fallback.value)
+    if ('lastGood' in fallback) return lastAnswers.find(request)
+    const timeoutMs = Math.max(1, remainingMs(call))
+    // Versions are the other service's own. Its own fallback is not taken: two could point at each other.
+    const other = open({ ...request, service: fallback.service, version: '', timeoutMs })
+    return await limited(other).catch(() => undefined)
+  }
+
+  function limited(call: Call): Promise<RpcResponse> {
+    return call.policy.bulkhead ? inBulkhead(call, call.policy.bulkhead) : retried(call)
+  }
+
+  async function inBulkhead(call: Call, size: MethodLimit): Promise<RpcResponse> {
+    let isIn = false
+    const go = () => {
+      isIn = true
+      return retried(call)
+    }
+    try {
+      return await call.service.inBulkhead(call.request, size, go)
+    } catch (thrown) {
+      if (!isIn) refused('bulkhead')
+      throw thrown
+    }
+  }
+
+  async function retried(call: Call): Promise<RpcResponse> {
+    const { request, service, policy } = call
+    const { breaker, budget } = service
+    const admission = breaker?.admit(call.startedAtMs)
+    if (breaker && admission === undefined) {
+      refused('breaker')
+      throw isOpen(request, breaker.retryAfterMs(call.startedAtMs))
+    }
+    let outcome: CallOutcome
+    try {
+      for (;;) {
+        const found = deps.instances(request.service)
+        services.saw(service, found instanceof Promise ? await arrived(call, found) : found)
+        const target = choose(chooser, call)
+        if (call.attempts === 0) budget.deposit()
+        try {
+          const response = await (policy.hedge ? hedged(call, target) : attempt(call, target, request))
+          outcome = 'answered'
+          return withAttempts(response, attemptsOf(call))
+        } catch (thrown) {
+          const error = thrown as RpcError
+          const elapsedMs = clock.now() - call.startedAtMs
+          outcome = outcomeOf(verdictOf(error, elapsedMs, service.book.usualMs))
+          const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
+          const again = call.attempts < (policy.maxAttempts ?? DEFAULTS.maxAttempts) && isRetryable(error, request) &&
+            waitMs < request.timeoutMs - elapsedMs && budget.withdraw()
+          metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
+          if (!again) {
+            error.attempts = attemptsOf(call)
+            throw error
+          }
+          ;(call.tried ??= []).push(target.instance.id)
+          await sleep(clock, waitMs, request.signal).catch((reason) => {
+            throw abortError(reason)
+          })
+        }
       }
+    } finally {
+      if (breaker && admission !== undefined) breaker.record(admission, outcome, clock.now())
     }
   }
 
-  /** What is known of a service; a service without instances is forgotten. */
-  function learn(service: string, all: readonly LeasedInstance[]): Known {
-    let known = services.get(service)
-    if (!known) {
-      const book = new LoadBook(deps.clock)
-      const pick = p2c(({ id }, capacity) => book.cost(id, capacity), deps.random)
-      known = { book, pick, budget: new RetryBudget(deps.clock), table: undefined }
-      if (all.length > 0) services.set(service, known)
-    } else if (all.length === 0) services.delete(service)
-    if (known.table !== all) {
-      known.book.keepOnly(new Set(all.map(({ id }) => id)))
-      known.table = all
-    }
-    return known
+  /** A second attempt elsewhere beside one that takes longer than nearly all do. */
+  function hedged(call: Call, first: Target): Promise<RpcResponse> {
+    const { request, service } = call
+    const delayMs = service.latencyOf(request.method).valueMs
+    if (!request.idempotent || request.stream || delayMs === undefined) return attempt(call, first, request)
+    let second: Target | undefined
+    return hedge({
+      clock,
+      signal: request.signal,
+      delayMs,
+      mayHedge() {
+        ;(call.tried ??= []).push(first.instance.id)
+        second = chooseFresh(chooser, call)
+        return call.isHedged = second !== undefined && service.budget.withdraw()
+      },
+    }, async (signal, isSecond) => {
+      const response = await attempt(call, isSecond && second ? second : first, { ...request, signal })
+      if (call.isHedged) metrics.count('shoal_router_hedges_total', { won: String(isSecond) })
+      return response
+    })
   }
 
-  /** An instance not tried yet, of the highest version that has one; else one that was tried. */
-  function choose(tiers: Tiers, pick: Picker, tried: ReadonlySet<string>, request: RpcRequest) {
-    const isFresh = ({ id }: LeasedInstance) => !tried.has(id)
-    const fresh = tried.size === 0 ? tiers : tiers.map((tier) => tier.filter(isFresh))
-    for (const tier of tried.size === 0 ? tiers : [...fresh, ...tiers]) {
-      const found = pickReachable(tier, pick)
-      if (found) return found
+  /** @throws RpcError always, whatever was thrown */
+  async function attempt(call: Call, { instance, set, send }: Target, request: RpcRequest): Promise<RpcResponse> {
+    const { service, policy } = call
+    const isFirst = ++call.attempts === 1
+    const out = service.book.begin(instance.id)
+    try {
+      // Each hop is told what is left, not what there was at first.
+      const sent = isFirst ? request : { ...request, timeoutMs: Math.max(1, remainingMs(call)) }
+      const response =
+        await (policy.attemptTimeoutMs === undefined ? send(sent) : timed(send, sent, policy.attemptTimeoutMs))
+      const tookMs = service.ended(out, instance.id, set, 'answered')
+      if (policy.hedge && isFirst) service.latencyOf(request.method).add(tookMs)
+      return response
+    } catch (thrown) {
+      const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
+      const waitedMs = clock.now() - out.value.startedAtMs
+      const verdict = verdictOf(error, waitedMs, service.book.usualMs)
+      service.ended(out, instance.id, set, verdict)
+      // One that was overtaken would have taken longer yet: not to count it would make hedges breed hedges.
+      if (policy.hedge && isFirst && verdict === 'given up') service.latencyOf(request.method).add(waitedMs)
+      if (error.code === 'unavailable') deps.onUnreachable(request.service)
+      throw error
     }
-    throw new RpcError(
-      'unavailable',
-      `Cannot call ${request.service}: no instance of group "${request.group}" can be reached`,
-      { retryAfterMs: DEFAULTS.retryAfterMs, neverSent: true },
-    )
   }
 
-  function pickReachable(tier: readonly LeasedInstance[], pick: Picker) {
-    let left = tier
-    for (let instance = pick(left); instance; instance = pick(left)) {
-      const send = deps.connect(instance)
-      if (send) return { instance, send }
-      const unreachable = instance
-      left = left.filter((other) => other !== unreachable)
+  async function timed(send: Send, request: RpcRequest, timeoutMs: number): Promise<RpcResponse> {
+    if (request.stream || timeoutMs >= request.timeoutMs) return await send(request)
+    using limit = new Deadline(clock, timeoutMs, request.signal)
+    try {
+      return await untilAborted(send({ ...request, timeoutMs, signal: limit.signal }), limit.signal)
+    } catch (thrown) {
+      if (!limit.signal.aborted || request.signal.aborted) throw thrown
+      throw new RpcError('unavailable', `Cannot finish the attempt: no answer within ${timeoutMs} ms`, {
+        cause: thrown,
+      })
     }
-    return undefined
   }
 
-  function backOffMs(attempt: number): number {
-    return fullJitterMs(attempt - 1, { baseMs: DEFAULTS.retryBaseMs, capMs: DEFAULTS.retryCapMs }, deps.random)
+  function open(request: RpcRequest): Call {
+    const service = services.of(request.service)
+    const policy = service.policyOf(request.method)
+    return { request, service, policy, startedAtMs: clock.now(), tried: undefined, attempts: 0, isHedged: false }
+  }
+
+  async function arrived({ request, service }: Call, table: Promise<readonly LeasedInstance[]>) {
+    try {
+      return await untilAborted(table, request.signal)
+    } catch (thrown) {
+      if (service.table.length === 0) services.forget(service)
+      throw thrown
+    }
+  }
+
+  function remainingMs({ request, startedAtMs }: Call): number {
+    return request.timeoutMs - (clock.now() - startedAtMs)
+  }
+
+  function backOffMs(attempts: number): number {
+    return fullJitterMs(attempts - 1, { baseMs: DEFAULTS.retryBaseMs, capMs: DEFAULTS.retryCapMs }, random)
+  }
+
+  function refused(by: 'bulkhead' | 'breaker'): void {
+    metrics.count('shoal_router_refused_total', { by })
   }
 }
 
-/** Safe to try elsewhere: nothing can have happened yet, or happening twice does no harm. */
-function isRetryable(error: RpcError, request: RpcRequest): boolean {
-  if (error.code !== 'unavailable') return false
-  return error.neverSent || request.idempotent
+function isOpen({ service }: RpcRequest, retryAfterMs: number): RpcError {
+  const reason = `Cannot call ${service}: most of its calls failed lately, and it is left alone for a while`
+  return new RpcError('unavailable', reason, { retryAfterMs, neverSent: true })
 }
 
-/** Errors that speak against the instance. That a caller gave up, or asked for something impossible, does not. */
-const FAULTS: ReadonlySet<ErrorCode> = new Set([
-  'unavailable',
-  'internal',
-  'unknown',
-  'data_loss',
-  'resource_exhausted',
-])
+/** The value of `shoal-attempts`. */
+function attemptsOf({ attempts, isHedged }: Call): string {
+  return isHedged ? `${attempts};hedged` : String(attempts)
+}
 
-function withMetadata(response: RpcResponse, added: Record<string, string>): RpcResponse {
-  return { ...response, metadata: { ...response.metadata, ...added } }
+function withAttempts(response: RpcResponse, attempts: string): RpcResponse {
+  const metadata = { ...response.metadata, 'shoal-attempts': attempts }
+  return response.kind === 'unary'
+    ? { kind: 'unary', metadata, payload: response.payload }
+    : { kind: 'stream', metadata, payloads: response.payloads }
 }

@@ -35,12 +35,16 @@ export class Matcher {
 }
 
 function findTiers(all: readonly LeasedInstance[], { service, version, group }: Wanted): Tiers {
-  if (all.length === 0) throw new RpcError('not_found', `Cannot call ${service}: no instance of it is registered`)
+  if (all.length === 0) {
+    const reason = `Cannot call ${service}: no instance of it is registered`
+    throw new RpcError('not_found', reason, { neverSent: true })
+  }
   const inGroup = all.filter((instance) => instance.group === group)
   if (inGroup.length === 0) {
     throw new RpcError(
       'not_found',
       `Cannot call ${service}: group "${group}" was asked for, there is ${list(all, 'group')}`,
+      { neverSent: true },
     )
   }
   const matching = inGroup.filter((instance) => satisfies(instance.version, version))
@@ -51,6 +55,7 @@ function findTiers(all: readonly LeasedInstance[], { service, version, group }: 
     throw new RpcError(
       'failed_precondition',
       `Cannot call ${service}: version ${version} was asked for, there is ${list(inGroup, 'version')}`,
+      { neverSent: true },
     )
   }
   return [...byVersion].sort(([a], [b]) => compareVersions(b, a)).map(([, tier]) => tier)

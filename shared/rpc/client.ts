@@ -17,6 +17,8 @@ export interface CallOptions {
   timeoutMs?: number
   signal?: AbortSignal
   metadata?: Metadata
+  /** Calls of one key go to one instance, as far as its load allows. */
+  hashKey?: string
   /** The trace this call belongs to; a new one by default. */
   traceparent?: string
   /** Filled with the response's metadata once it is there. */
@@ -198,7 +200,9 @@ function toRequest(
     timeoutMs: deadline.remainingMs,
     signal: deadline.signal,
     traceparent: options.traceparent ?? newTrace(),
-    metadata: checkMetadata(options.metadata),
+    metadata: checkMetadata(
+      options.hashKey === undefined ? options.metadata : { ...options.metadata, 'shoal-hash-key': options.hashKey },
+    ),
     payload: encodePayload(input, client.transport.codec),
   }
 }

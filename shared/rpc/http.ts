@@ -157,6 +157,7 @@ export function answerOfError(thrown: unknown): HttpAnswer {
   }
   if (error.code === 'unauthenticated') headers['www-authenticate'] = 'Bearer realm="shoal"'
   if (error.neverSent) headers['shoal-never-sent'] = '1'
+  if (error.attempts !== undefined) headers['shoal-attempts'] = error.attempts
   return { status: httpStatusOf(error), headers, body: JSON.stringify(writeConnectError(error)) }
 }
 

@@ -34,6 +34,9 @@ export function problemOf(name: string, value: unknown): string | undefined {
   return undefined
 }
 
+/** What a caller says to whoever routes its call. */
+const FOR_ROUTERS: ReadonlySet<string> = new Set(['shoal-hash-key', 'shoal-balancer'])
+
 /** The metadata among a request's headers. Credentials and what proxies add stay behind. */
 export function metadataOfRequest(headers: HeaderEntries): Metadata {
   return pick(headers, isOurs)
@@ -50,7 +53,7 @@ export interface HeaderEntries {
 }
 
 function isOurs(name: string): boolean {
-  return name.startsWith('x-') && !NOT_OURS.test(name)
+  return name.startsWith('x-') ? !NOT_OURS.test(name) : FOR_ROUTERS.has(name)
 }
 
 const [X, S, D] = ['x', 's', 'd'].map((letter) => letter.charCodeAt(0))

@@ -57,6 +57,8 @@ export class RpcError extends Error {
   readonly details: readonly unknown[]
   readonly retryAfterMs: number | undefined
   readonly neverSent: boolean
+  /** Set by a router: how many attempts it made, as in the header `shoal-attempts`. */
+  attempts: string | undefined
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })

@@ -14,9 +14,14 @@ import { tableSuite } from '../unit/registry/table_suite.ts'
 import { watchSuite } from '../unit/registry/watch_suite.ts'
 import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
 import { hubSuite } from '../unit/relay/hub_suite.ts'
+import { balancersSuite } from '../unit/routing/balancers_suite.ts'
+import { breakerSuite } from '../unit/routing/breaker_suite.ts'
+import { hedgeSuite } from '../unit/routing/hedge_suite.ts'
 import { loadSuite } from '../unit/routing/load_suite.ts'
+import { outliersSuite } from '../unit/routing/outliers_suite.ts'
 import { pickerSuite } from '../unit/routing/picker_suite.ts'
 import { retryBudgetSuite } from '../unit/routing/retry_budget_suite.ts'
+import { policySuite } from '../unit/routing/policy_suite.ts'
 import { routerSuite } from '../unit/routing/router_suite.ts'
 import { bulkheadSuite } from '../unit/rpc/bulkhead_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
@@ -73,7 +78,12 @@ export const suites: readonly Suite[] = [
   loadSuite,
   pickerSuite,
   retryBudgetSuite,
+  outliersSuite,
+  breakerSuite,
+  hedgeSuite,
+  balancersSuite,
   routerSuite,
+  policySuite,
   tableSuite,
   announcerSuite,
   healthSuite,

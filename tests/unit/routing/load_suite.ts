@@ -1,19 +1,20 @@
 import { assert } from 'chai'
 import { seededRandom } from '../../../shared/base/random.ts'
 import { LoadBook } from '../../../shared/routing/load.ts'
+import type { Verdict } from '../../../shared/routing/verdict.ts'
 import type { Suite } from '../../suite.ts'
 
 const DECAY_MS = 10_000
 
 class Bench {
   nowMs = 1_000_000
-  readonly book = new LoadBook({ now: () => this.nowMs, after: () => () => {} }, DECAY_MS)
+  readonly book = new LoadBook({ now: () => this.nowMs }, DECAY_MS)
 
   /** One call that ends after so long. */
-  call(id: string, tookMs: number, failed = false): void {
-    const done = this.book.begin(id)
+  call(id: string, tookMs: number, outcome: Verdict = 'answered'): void {
+    const call = this.book.begin(id)
     this.nowMs += tookMs
-    done(failed)
+    this.book.end(call, outcome)
   }
 }
 
@@ -63,13 +64,13 @@ export const loadSuite: Suite = {
       bench.call('a', 20)
       let last = bench.book.cost('a')
       const ends = Array.from({ length: 10 }, () => {
-        const end = bench.book.begin('a')
+        const call = bench.book.begin('a')
         assert.isAbove(bench.book.cost('a'), last)
         last = bench.book.cost('a')
-        return end
+        return call
       })
-      for (const end of ends) {
-        end(false)
+      for (const call of ends) {
+        bench.book.end(call, 'answered')
         assert.isBelow(bench.book.cost('a'), last)
         last = bench.book.cost('a')
       }
@@ -86,13 +87,59 @@ export const loadSuite: Suite = {
       assert.isAtLeast(bench.book.cost('a'), 2 * 65_000)
     },
 
-    'a failure counts as slow, however fast it came': () => {
+    'a failure counts as no quicker than what is usual for the service': () => {
       const bench = new Bench()
-      bench.call('a', 1, true)
-      bench.call('b', 200)
-      assert.isAbove(bench.book.cost('a'), bench.book.cost('b'))
-      bench.call('c', 3_000, true)
-      assert.closeTo(bench.book.cost('c'), 3_000, 1)
+      for (let i = 0; i < 100; i++) bench.call('b', 200)
+      for (let i = 0; i < 10; i++) bench.call('a', 1, 'failed')
+      assert.closeTo(bench.book.cost('a'), 200, 0.1)
+      // Nor does it make a slow one look quick.
+      bench.call('c', 900)
+      bench.call('c', 1, 'failed')
+      assert.closeTo(bench.book.cost('c'), 900, 1)
+      bench.call('c', 1_500, 'failed')
+      assert.closeTo(bench.book.cost('c'), 1_500, 1)
+    },
+
+    'a refusal doubles the cost, from what is usual for the service, however fast it came': () => {
+      const bench = new Bench()
+      for (let i = 0; i < 100; i++) bench.call('b', 200)
+      bench.call('a', 1, 'refused')
+      assert.closeTo(bench.book.cost('a'), 400, 0.1)
+      bench.call('a', 1, 'refused')
+      assert.closeTo(bench.book.cost('a'), 800, 0.2)
+      // It decays as any average does: at 200 again after 10 s · ln 4.
+      bench.nowMs += DECAY_MS * Math.log(4)
+      assert.closeTo(bench.book.cost('a'), 200, 0.1)
+      // However many there are, it is back in a foreseeable time.
+      for (let i = 0; i < 2_000; i++) bench.call('a', 0, 'refused')
+      assert.closeTo(bench.book.cost('a'), 60_000, 1)
+      // One that took longer than that counts as long as it took.
+      bench.call('c', 100_000, 'refused')
+      assert.closeTo(bench.book.cost('c'), 100_000, 1)
+    },
+
+    'calls may end in any order: the oldest that is left counts': () => {
+      const bench = new Bench()
+      bench.call('a', 1)
+      const calls = Array.from({ length: 4 }, () => {
+        bench.nowMs += 100
+        return bench.book.begin('a')
+      })
+      const [first, second, third, fourth] = calls
+      const costOf = (calls: number, waitedMs: number) =>
+        assert.closeTo(bench.book.cost('a'), waitedMs * (1 + calls) + calls, 0.1)
+      bench.nowMs += 100
+      costOf(4, 400)
+      if (second) bench.book.end(second, 'given up')
+      costOf(3, 400)
+      if (first) bench.book.end(first, 'given up')
+      // The average now knows of the 400 ms.
+      bench.nowMs += 10_000
+      costOf(2, 10_200)
+      if (fourth) bench.book.end(fourth, 'given up')
+      costOf(1, 10_200)
+      if (third) bench.book.end(third, 'given up')
+      assert.equal(bench.book.outstanding('a'), 0)
     },
 
     'a caller that gives up at once tells nothing: the average falls as it would by itself': () => {
@@ -109,11 +156,12 @@ export const loadSuite: Suite = {
 
     'a call ends once': () => {
       const bench = new Bench()
-      const end = bench.book.begin('a')
+      const call = bench.book.begin('a')
       bench.nowMs += 10
-      end(false)
+      bench.book.end(call, 'answered')
       bench.nowMs += 1_000
-      end(true)
+      bench.book.end(call, 'failed')
+      assert.equal(bench.book.outstanding('a'), 0)
       assert.isBelow(bench.book.cost('a'), 10.1)
     },
 
@@ -131,10 +179,10 @@ export const loadSuite: Suite = {
       const bench = new Bench()
       bench.call('gone', 10)
       bench.call('here', 10)
-      const end = bench.book.begin('busy')
+      const call = bench.book.begin('busy')
       bench.book.keepOnly(new Set(['here']))
       assert.equal(bench.book.size, 2)
-      end(true)
+      bench.book.end(call, 'failed')
       bench.book.keepOnly(new Set(['here']))
       assert.equal(bench.book.size, 1)
       assert.equal(bench.book.cost('gone'), 0)

@@ -22,24 +22,24 @@ function shares(among: readonly LeasedInstance[], draws: number, seed = 3): numb
 function serve(weights: readonly number[], perSecond: number, latencyMs: (i: number) => number, seconds: number) {
   const random = seededRandom(17)
   let nowMs = 0
-  const book = new LoadBook({ now: () => nowMs, after: () => () => {} })
+  const book = new LoadBook({ now: () => nowMs })
   const among = weights.map((weight, i) => instance(`i${i}`, { weight }))
   const pick = p2c(({ id }, capacity) => book.cost(id, capacity), random)
   const counts = weights.map(() => 0)
   const gaps = weights.map(() => ({ lastMs: 0, longestMs: 0 }))
-  let out: { endMs: number; end: (failed: boolean) => void }[] = []
+  let out: { endMs: number; end: () => void }[] = []
   for (let call = 0; nowMs < seconds * 1000; call++) {
     const nextMs = call * 1000 / perSecond
-    for (const { end } of out.filter(({ endMs }) => endMs <= nextMs).sort((a, b) => a.endMs - b.endMs)) end(false)
+    for (const { end } of out.filter(({ endMs }) => endMs <= nextMs).sort((a, b) => a.endMs - b.endMs)) end()
     out = out.filter(({ endMs }) => endMs > nextMs)
     nowMs = nextMs
     const i = among.indexOf(pick(among) ?? instance(''))
     counts[i] = (counts[i] ?? 0) + 1
     const gap = gaps[i]
     if (gap) Object.assign(gap, { longestMs: Math.max(gap.longestMs, nowMs - gap.lastMs), lastMs: nowMs })
-    const end = book.begin(among[i]?.id ?? '')
+    const begun = book.begin(among[i]?.id ?? '')
     const endMs = nowMs + latencyMs(i)
-    out.push({ endMs, end: (failed) => ((nowMs = endMs), end(failed)) })
+    out.push({ endMs, end: () => ((nowMs = endMs), book.end(begun, 'answered')) })
   }
   const total = counts.reduce((sum, count) => sum + count, 0)
   return {

@@ -13,7 +13,7 @@ const SLOW_MS = 2_000
 
 interface Balancer {
   pick: Picker
-  begin(id: string): (failed: boolean) => void
+  begin(id: string): () => void
 }
 
 type MakeBalancer = (time: VirtualTime, random: Random) => Balancer
@@ -39,7 +39,11 @@ const BALANCERS: Record<string, MakeBalancer> = {
   }),
   'peak EWMA of two': (time, random) => {
     const book = new LoadBook(time)
-    return { pick: p2c(({ id }, capacity) => book.cost(id, capacity), random), begin: (id) => book.begin(id) }
+    const begin = (id: string) => {
+      const call = book.begin(id)
+      return () => book.end(call, 'answered')
+    }
+    return { pick: p2c(({ id }, capacity) => book.cost(id, capacity), random), begin }
   },
 }
 
@@ -64,7 +68,7 @@ async function simulate(make: MakeBalancer, seed: number): Promise<{ calls: numb
     const tookMs = isSlow ? SLOW_MS : 20 * Math.exp(0.4 * normal)
     const end = begin(chosen.id)
     time.after(Math.min(tookMs, TIMEOUT_MS), () => {
-      end(false)
+      end()
       if (tookMs > TIMEOUT_MS) failed++
       latencies.push(Math.min(tookMs, TIMEOUT_MS))
     })

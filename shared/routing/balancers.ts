@@ -1,0 +1,31 @@
+import type { Random } from '../base/random.ts'
+import type { LoadBook } from './load.ts'
+import { type Cost, least, p2c, type Picker, roundRobin, weightedRandom } from './picker.ts'
+
+/** What a balancer may be made of. */
+export interface BalancerDeps {
+  /** What is known of the instances of one service. */
+  book: LoadBook
+  random: Random
+}
+
+/** Expected time of the work ahead. */
+const peakEwma = ({ book }: BalancerDeps): Cost => ({ id }, capacity) => book.cost(id, capacity)
+/** Calls out, with the one to come. */
+const outstanding = ({ book }: BalancerDeps): Cost => ({ id }, capacity) => (1 + book.outstanding(id)) / capacity
+
+/** Each is a picker over a cost, or a picker alone. One is made for each service that asks for it. */
+export const BALANCERS = {
+  peak_ewma: (deps) => p2c(peakEwma(deps), deps.random),
+  least_loaded: (deps) => least(outstanding(deps), deps.random),
+  round_robin: ({ random }) => roundRobin(random),
+  random: ({ random }) => weightedRandom(random),
+} satisfies Record<string, (deps: BalancerDeps) => Picker>
+
+export type BalancerName = keyof typeof BALANCERS
+
+export const DEFAULT_BALANCER: BalancerName = 'peak_ewma'
+
+export function isBalancer(name: string): name is BalancerName {
+  return Object.hasOwn(BALANCERS, name)
+}
