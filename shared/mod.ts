@@ -2,6 +2,7 @@
 export { defineService, serverStreaming, type ServiceContract, unary } from './rpc/contract.ts'
 export { type CallOptions, type Client } from './rpc/client.ts'
 export { createClient, type CreateClientOptions, type RegistryOptions, registryTransport } from './create_client.ts'
+export { type RoutingPolicy } from './routing/policy.ts'
 export { type Context, type Handlers } from './rpc/server.ts'
 export { type Interceptor, type Transport } from './rpc/send.ts'
 export { bulkhead, type MethodLimit } from './rpc/bulkhead.ts'
