@@ -1,8 +1,10 @@
 import { Hono, type MiddlewareHandler } from 'hono'
+import type { OpenApiDocument } from '../../shared/rpc/openapi.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { guardAll, requireSameOrigin, requireScope, requireWorker } from './guard.ts'
 import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
+import { gatewayDocument } from './openapi.ts'
 import { pages } from './routes/pages.ts'
 import { toErrorOf } from './routes/problem.ts'
 import { rpc } from './routes/rpc.ts'
@@ -17,6 +19,7 @@ import { workers } from './routes/workers.ts'
 /** Every route and middleware of the gateway, in the order a request meets them. */
 export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAnswer(deps)): Hono {
   const app = new Hono()
+  let document: OpenApiDocument | undefined
   const scope = (name: Parameters<typeof requireScope>[1]) => requireScope(deps.guard, name)
 
   app.use(guardAll(deps.guard))
@@ -56,6 +59,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.get('/metrics', scope('call'))
   app.use('/operations/*', scope('admin'))
   app.route('/', operations(deps))
+  app.get('/openapi.json', (context) => context.json(document ??= gatewayDocument(app)))
   app.route('/', pages(deps))
 
   app.notFound(({ req }) =>

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
+import { DTYPE_LIST } from '../wire/dtype.ts'
 import { Tensor } from '../wire/tensor.ts'
 
 /** Fields that several contracts share. */
@@ -7,7 +8,17 @@ export const name = z.string().min(1).max(LIMITS.maxNameLength)
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
 /** What a worker computes on: `cpu` is native code, `wasm` the same operators as WebAssembly. */
 export const device = z.enum(['webgpu', 'wasm', 'cpu'])
-export const tensor = z.custom<Tensor>((value) => value instanceof Tensor, 'expected a tensor')
+/** A tensor as it stands in JSON, for documents. */
+const TENSOR_IN_JSON = {
+  type: 'object',
+  required: ['$tensor', 'shape', 'data'],
+  properties: {
+    $tensor: { enum: DTYPE_LIST },
+    shape: { type: 'array', items: { type: 'integer', minimum: 0 }, maxItems: LIMITS.maxRank },
+    data: { type: 'array', description: 'The elements in row-major order, flat or nested as the shape says' },
+  },
+}
+export const tensor = z.custom<Tensor>((value) => value instanceof Tensor, 'expected a tensor').meta(TENSOR_IN_JSON)
 /**
  * Tensors by name. One check and not a record of checks: this one stands on the hot path, where a record's copying and
  * its check for each entry cost more than the rest of the call's validation.
@@ -25,4 +36,4 @@ export const tensors = z.custom<Record<string, Tensor>>((value) => typeof value 
     count++
   }
   if (count > LIMITS.maxTensors) issue(`expected at most ${LIMITS.maxTensors} tensors`, [])
-})
+}).meta({ type: 'object', additionalProperties: TENSOR_IN_JSON, maxProperties: LIMITS.maxTensors })

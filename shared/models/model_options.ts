@@ -4,7 +4,7 @@ import { invalid } from '../wire/errors.ts'
 import type { ModelManifest, Signature } from '../wire/signature.ts'
 
 /** What whoever pushes a model says of it, beyond what its file says. It may be changed later; the bytes may not. */
-const modelOptions = z.strictObject({
+export const modelOptions = z.strictObject({
   /** Names of what the model tells apart, in the order of its output. */
   labels: z.array(z.string().max(LIMITS.maxNameLength)).max(LIMITS.maxLabels).optional(),
   /** 'public' models may be computed by volunteers, who see weights and inputs. 'private' where nothing is said. */

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { problemsOf } from '../fixtures/check_openapi.ts'
 import { type Answer, ask } from './gateway_http.ts'
 import { parseMetrics } from './gateway_metrics.ts'
 
@@ -7,6 +8,25 @@ export function operationCases(at: () => string): void {
     for (const path of ['/livez', '/readyz']) {
       const { status, text } = await ask(at(), 'GET', path)
       expect([status, text]).toEqual([200, 'ok\n'])
+    }
+  })
+
+  it('describes all its routes as OpenAPI', async () => {
+    const { status, json } = await ask(at(), 'GET', '/openapi.json')
+    expect(status).toBe(200)
+    expect(problemsOf(json)).toEqual([])
+    // Those that check what comes in say how.
+    const { schemas } = json.components
+    expect(schemas['postRegistryInstances.Input']).toMatchObject({ required: expect.arrayContaining(['id', 'url']) })
+    expect(schemas['shoal.Inference.infer.Input']).toMatchObject({ required: ['model', 'inputs'] })
+    for (const path of ['/workers', '/models', '/registry/services/{service}', '/v2/models/{model}/infer', '/livez']) {
+      expect(Object.values(json.paths[path]), path).not.toEqual([])
+    }
+    // A route that was renamed would be described under its old name still, if at all.
+    for (const [path, item] of Object.entries<Record<string, { summary?: string }>>(json.paths)) {
+      if (/^\/(workers|registry)/.test(path)) {
+        for (const operation of Object.values(item)) expect([path, operation.summary]).not.toContain(undefined)
+      }
     }
   })
 

@@ -87,7 +87,7 @@ async function readJson(request: Request): Promise<unknown> {
   return decodeJson(await readBody(request, LIMITS.maxManifestBytes))
 }
 
-const aliasBody = z.strictObject({ version: z.string().max(LIMITS.maxNameLength) })
+export const aliasBody = z.strictObject({ version: z.string().max(LIMITS.maxNameLength) })
 
 function readAliasBody(json: unknown): z.infer<typeof aliasBody> {
   const parsed = aliasBody.safeParse(json)

@@ -26,7 +26,7 @@ const requestParameters = z.looseObject({
   /** Microseconds; 0 is the default. */
   timeout: size.optional(),
 })
-const inferRequest = z.object({
+export const inferRequest = z.object({
   id: z.string().max(LIMITS.maxNameLength).optional(),
   parameters: requestParameters.optional(),
   inputs: z.array(z.object({

@@ -15,7 +15,7 @@ import { toProblem } from './problem.ts'
 import { services } from './services.ts'
 
 const text = z.string().min(1).max(LIMITS.maxNameLength)
-const instance = z.strictObject({
+export const instance = z.strictObject({
   id: text,
   service: text.regex(/^[A-Za-z][\w.]*$/, 'expected a service name such as demo.Hello')
     .refine((name) => name === Pool.name || !isReserved(name), 'expected a name of your own, shoal.* is reserved'),
