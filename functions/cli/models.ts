@@ -1,8 +1,7 @@
-import { readFile, stat } from 'node:fs/promises'
 import process from 'node:process'
 import { encodeUtf8 } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { invalid, RpcError } from '../../shared/wire/errors.ts'
+import { invalid } from '../../shared/wire/errors.ts'
 import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 import {
   type Command,
@@ -13,6 +12,7 @@ import {
   parse,
   wholeNumber,
 } from './command.ts'
+import { prepareModel } from './model_upload.ts'
 import { NEW_HELP, newModel } from './models_new.ts'
 import { request } from './request.ts'
 
@@ -23,6 +23,9 @@ Usage: shoal models push FILE.onnx --name NAME [--version 1] [--labels a,b,c] [-
        shoal models alias NAME ALIAS VERSION|none     such as: shoal models alias digits stable 2
        shoal models delete NAME [--version V]         one version, or all of it
 ${NEW_HELP}
+
+Weights that the model has in other files (external data) are found beside it and go with it, models of more than 100 MB go
+in pieces, and what the gateway has already is not sent again.
 
   --name NAME     letters, digits, '.', '_' and '-'
   --version V     a whole number or semver; a version never changes once pushed (default 1)
@@ -90,16 +93,6 @@ async function push(
   file: string,
   { name, version, labels, cache, public: isPublic }: PushOptions,
 ): Promise<ModelManifest> {
-  const found = await stat(file).catch(() => undefined)
-  if (!found?.isFile()) {
-    throw new RpcError(
-      'not_found',
-      `Cannot push ${file}: an ONNX file is required, got ${found ? 'a folder' : 'no such file'}`,
-    )
-  }
-  if (found.size > LIMITS.maxModelBytes) {
-    throw invalid(`Cannot push ${file}: at most ${LIMITS.maxModelBytes} bytes are accepted, got ${found.size}`)
-  }
   const options = {
     ...(isPublic && { visibility: 'public' }),
     ...(cache !== undefined && {
@@ -113,7 +106,10 @@ async function push(
     'shoal-options': encodeURIComponent(JSON.stringify(options)),
     ...(labels !== undefined && { 'shoal-labels': labels.split(',').map(encodeURIComponent).join(',') }),
   }
-  return await request<ModelManifest>(access, 'PUT', pathOf(name, version), { body: await readFile(file), headers })
+  return await request<ModelManifest>(access, 'PUT', pathOf(name, version), {
+    body: await prepareModel(access, file),
+    headers,
+  })
 }
 
 async function setAlias(access: GatewayAccess, [name, alias, version]: string[]): Promise<void> {

@@ -25,7 +25,8 @@ export function outlivingBlobs(blobs: BlobStore, keepAlive: KeepAlive): BlobStor
   return {
     put: (key, bytes) => blobs.put(key, bytes),
     putIfAbsent: (key, bytes) => blobs.putIfAbsent(key, bytes),
-    open: (key) => outlive(openWhole(blobs, key), keepAlive),
+    // Parts are read by one request alone.
+    open: (key, range) => range ? blobs.open(key, range) : outlive(openWhole(blobs, key), keepAlive),
     list: (prefix) => outlive(blobs.list(prefix), keepAlive),
     delete: (key) => blobs.delete(key),
   }

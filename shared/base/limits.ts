@@ -29,8 +29,14 @@ export const LIMITS = {
   maxJsonBytes: 32 * MiB,
   /** Bytes of a management request (registration, enrolment): a few strings. */
   maxControlBytes: 64 * KiB,
-  /** Bytes of one pushed model. Cloudflare takes a request body of 100 MB; larger models need external data. */
+  /** Bytes of one pushed model in one body. Cloudflare takes a request body of 100 MB; larger models come in pieces. */
   maxModelBytes: 100 * MiB,
+  /** Bytes of one piece of a larger model: it is held once while its hash is checked, by gateways and by workers. */
+  maxPieceBytes: 32 * MiB,
+  /** Bytes of a model in pieces, with its external data. WebAssembly has 4 GiB, and holds a model while it loads it. */
+  maxBundleBytes: 2048 * MiB,
+  /** Bytes of a large model's graph without its weights: a quarter of a Worker's memory. */
+  maxLeanModelBytes: 32 * MiB,
   /** Class names and the like of one model: ImageNet-21k's at their longest would not fit a manifest, ImageNet's do. */
   maxLabels: 10_000,
   /** Characters of an alias of a version, such as `stable`. */
@@ -97,8 +103,9 @@ export const LIMITS = {
   maxOnceMs: 86_400_000,
   /** Failed runs whose memory ONNX Runtime did not free, before its thread is replaced. Each may hold a body's worth. */
   maxRunsNotUnwound: 32,
-  /** Models that a tab keeps in its browser's storage, the oldest dropped first: 3 GiB if all are of the largest size. */
-  maxStoredModels: 32,
+  /** Models, or pieces of large ones, that a tab keeps in its browser's storage, the oldest dropped first: two models of
+   * the largest size in pieces, and never more than the browser lets us. */
+  maxStoredModels: 128,
   /** Shards of one training step: as many as workers of a relay. Each costs a lease, and its sum until it is added. */
   maxShards: 1024,
   /** Bytes of a safetensors file's header: 100,000 tensors, the bound of the format's own library being 100 MB. */

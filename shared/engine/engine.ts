@@ -30,6 +30,14 @@ export interface LoadedModel {
 export interface LoadOptions {
   /** The caller vouches for the model on this device: it is not compared with WASM before it is used. */
   trusted?: boolean
+  /** Weights that the model has in files of their own. */
+  external?: readonly ExternalFile[]
+}
+
+/** A file that a model refers to by path (ONNX's external data). */
+export interface ExternalFile {
+  path: string
+  data: Uint8Array
 }
 
 export interface RunTimings {

@@ -66,11 +66,11 @@ export class LinkedEngine implements Engine {
     return () => this.#listeners.delete(listener)
   }
 
-  load(key: string, model: Uint8Array, { trusted }: LoadOptions = {}): Promise<LoadedModel> {
+  load(key: string, model: Uint8Array, { trusted, external }: LoadOptions = {}): Promise<LoadedModel> {
     let loading = this.#loads.get(key)
     if (!loading) {
       loading = this.#thread.use(async (engine) => {
-        for (const bytes of modelParts(model)) await engine.append({ key, bytes })
+        for (const part of modelParts(model, external)) await engine.append({ key, ...part })
         return await engine.load({ key, trusted })
       }).finally(() => this.#loads.delete(key))
       this.#loads.set(key, loading)

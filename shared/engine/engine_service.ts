@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { concat } from '../base/bytes.ts'
+import { EMPTY } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
 import { device, name, tensor, tensors } from '../contracts/fields.ts'
@@ -10,7 +10,7 @@ import { createServer, implement } from '../rpc/server.ts'
 import { type PortLike, portPeer } from '../rpc/transports/message_port.ts'
 import { RpcError } from '../wire/errors.ts'
 import { Tensor } from '../wire/tensor.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, ExternalFile } from './engine.ts'
 
 const nothing = z.object({})
 
@@ -33,7 +33,17 @@ export const EngineService = defineService({
     /** Stays open until the device is lost or the runtime has crashed; then the thread is of no more use. */
     lost: unary({ input: nothing, output: z.object({ reason: z.string() }) }),
     /** Adds the next bytes of a model: one message is too small for a large model. */
-    append: unary({ input: z.object({ key: name, bytes: tensor }), output: nothing }),
+    append: unary({
+      input: z.object({
+        key: name,
+        bytes: tensor,
+        /** Bytes of the whole file, so that room for it is made once. */
+        total: z.number().int().min(0).max(LIMITS.maxBundleBytes),
+        /** Path of the file that the model has these weights in; the model itself where it is left out. */
+        path: name.optional(),
+      }),
+      output: nothing,
+    }),
     /** Loads the model whose bytes were appended. */
     load: unary({
       input: z.object({ key: name, trusted: z.boolean().optional() }),
@@ -52,27 +62,35 @@ export type LosableEngine = Engine & { readonly lost: Promise<string> }
 
 /** Serves an engine over a port, from the moment it is asked for: callers wait while it starts. */
 export function serveEngine(starting: Promise<LosableEngine>, port: PortLike): void {
-  const appended = new Map<string, { parts: Uint8Array[]; bytes: number }>()
+  const appended = new Map<string, Map<string, { whole: Uint8Array; bytes: number }>>()
   const server = createServer([
     implement(EngineService, {
       info: async () => (await starting).info,
       lost: async () => ({ reason: await (await starting).lost }),
-      append({ key, bytes: { bytes: part } }) {
-        const model = appended.get(key) ?? { parts: [], bytes: 0 }
-        model.parts.push(part)
-        model.bytes += part.byteLength
-        appended.set(key, model)
-        if (model.bytes <= LIMITS.maxModelBytes) return {}
-        appended.delete(key)
-        throw new RpcError(
-          'resource_exhausted',
-          `Cannot load the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${model.bytes} and more`,
-        )
+      append({ key, bytes: { bytes: part }, total, path = MODEL }) {
+        const files = appended.get(key) ?? new Map()
+        const file = files.get(path) ?? { whole: new Uint8Array(total), bytes: 0 }
+        if (file.bytes + part.byteLength > file.whole.byteLength) {
+          appended.delete(key)
+          throw new RpcError(
+            'resource_exhausted',
+            `Cannot load the model: it must have the ${file.whole.byteLength} bytes it was said to have, got more`,
+          )
+        }
+        file.whole.set(part, file.bytes)
+        file.bytes += part.byteLength
+        appended.set(key, files.set(path, file))
+        return {}
       },
       async load({ key, trusted }) {
-        const parts = appended.get(key)?.parts ?? []
+        const files = appended.get(key)
         appended.delete(key)
-        return await (await starting).load(key, concat(parts), { trusted })
+        const external = [...files ?? []].filter(([path]) => path !== MODEL)
+          .map(([path, { whole }]) => ({ path, data: whole }))
+        return await (await starting).load(key, files?.get(MODEL)?.whole ?? EMPTY, {
+          trusted,
+          ...(external.length > 0 && { external }),
+        })
       },
       run: async ({ key, inputs }) => await (await starting).run(key, inputs),
       async unload({ key }) {
@@ -91,11 +109,19 @@ export function engineClient(transport: Transport, clock: Clock): Client<typeof 
   return clientOver(EngineService, { transport, clock, timeoutMs: LIMITS.maxTimeoutMs })
 }
 
-/** A model as messages of at most half of what one may hold. */
-export function* modelParts(model: Uint8Array): Generator<Tensor> {
+/** The model itself among the files appended: a path is never empty. */
+const MODEL = ''
+
+/** A model and its other files as messages of at most half of what one may hold. */
+export function* modelParts(
+  model: Uint8Array,
+  external: readonly ExternalFile[] = [],
+): Generator<{ bytes: Tensor; total: number; path?: string }> {
   const size = LIMITS.maxMessageBytes / 2
-  for (let from = 0; from < model.byteLength; from += size) {
-    const part = model.subarray(from, from + size)
-    yield new Tensor('uint8', [part.byteLength], part)
+  for (const { path, data } of [{ path: undefined, data: model }, ...external]) {
+    for (let from = 0; from < data.byteLength; from += size) {
+      const part = data.subarray(from, from + size)
+      yield { bytes: new Tensor('uint8', [part.byteLength], part), total: data.byteLength, ...(path && { path }) }
+    }
   }
 }

@@ -5,7 +5,7 @@ import { type Log, silentLog } from '../base/log.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { TensorSpec } from '../wire/signature.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import type { DeviceInfo, Engine, LoadedModel, LoadOptions, RunResult } from './engine.ts'
+import type { DeviceInfo, Engine, ExternalFile, LoadedModel, LoadOptions, RunResult } from './engine.ts'
 import { areSuspect, differenceOf, drawInputs, DRAWS, type Golden } from './golden.ts'
 import { reasonOf, wereInputsRefused } from './ort_error.ts'
 import { type OrtModule, OrtRuntime, type OrtSession } from './ort_runtime.ts'
@@ -64,11 +64,11 @@ export class OrtEngine implements Engine {
     this.#log = log
   }
 
-  async load(key: string, bytes: Uint8Array, { trusted = false }: LoadOptions = {}): Promise<LoadedModel> {
+  async load(key: string, bytes: Uint8Array, options: LoadOptions = {}): Promise<LoadedModel> {
     this.#runtime.assertAlive()
     let opening = this.#models.get(key)
     if (!opening) {
-      opening = this.#open(key, bytes, trusted)
+      opening = this.#open(key, bytes, options)
       this.#models.set(key, opening)
     }
     try {
@@ -117,12 +117,13 @@ export class OrtEngine implements Engine {
     return this.#closing
   }
 
-  async #open(key: string, bytes: Uint8Array, trusted: boolean): Promise<Model> {
-    const { session, placement } = await this.#place(bytes)
+  async #open(key: string, bytes: Uint8Array, { trusted = false, external }: LoadOptions): Promise<Model> {
+    const { session, placement } = await this.#place(bytes, external)
     try {
       const inputs = specsOf('input', session.session.inputMetadata)
       specsOf('output', session.session.outputMetadata)
-      if (this.info.device === 'webgpu' && !trusted) {
+      // One with weights of its own files is too large to be opened a second time.
+      if (this.info.device === 'webgpu' && !trusted && !external) {
         const compared = await this.#compare(session, inputs, bytes)
         if (compared?.instead) {
           const warning =
@@ -203,13 +204,16 @@ export class OrtEngine implements Engine {
   }
 
   /** Tries to place every node on the device; failing that, lets the CPU take what the device cannot. */
-  async #place(bytes: Uint8Array): Promise<{ session: OrtSession; placement: LoadedModel['placement'] }> {
+  async #place(
+    bytes: Uint8Array,
+    external?: readonly ExternalFile[],
+  ): Promise<{ session: OrtSession; placement: LoadedModel['placement'] }> {
     try {
       if (this.info.device === 'webgpu') {
-        const session = await this.#runtime.createSession(bytes, { strict: true }).catch(unlessOurs)
+        const session = await this.#runtime.createSession(bytes, { strict: true, external }).catch(unlessOurs)
         if (session) return { session, placement: 'full' }
       }
-      const session = await this.#runtime.createSession(bytes, { strict: false })
+      const session = await this.#runtime.createSession(bytes, { strict: false, external })
       return { session, placement: this.info.device === 'webgpu' ? 'partial' : 'full' }
     } catch (cause) {
       if (cause instanceof RpcError) throw cause

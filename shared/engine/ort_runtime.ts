@@ -1,6 +1,6 @@
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { Device, DeviceInfo } from './engine.ts'
+import type { Device, DeviceInfo, ExternalFile } from './engine.ts'
 import { Mutex } from './mutex.ts'
 import { isCrash, reasonOf, wasNotUnwound } from './ort_error.ts'
 import type * as Ort from 'onnxruntime-web'
@@ -28,6 +28,8 @@ const KEEPER_MODEL = Uint8Array.from(
 interface Placing {
   /** Refuse the model if the device cannot run every node of it. */
   strict: boolean
+  /** Weights that the model has in files of their own. */
+  external?: readonly ExternalFile[]
   /** Another device than the runtime's own: WASM, beside WebGPU. */
   device?: Device
 }
@@ -159,11 +161,12 @@ export class OrtRuntime {
     })
   }
 
-  #create(model: Uint8Array, { strict, device = this.#device }: Placing): Promise<Ort.InferenceSession> {
+  #create(model: Uint8Array, { strict, external, device = this.#device }: Placing): Promise<Ort.InferenceSession> {
     return this.ort.InferenceSession.create(model, {
       executionProviders: [device],
       logSeverityLevel: FATAL_ONLY,
       ...(this.#threads !== undefined && { intraOpNumThreads: this.#threads }),
+      ...(external && { externalData: [...external] }),
       ...(strict && { extra: { session: { disable_cpu_ep_fallback: '1' } } }),
     })
   }

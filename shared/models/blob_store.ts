@@ -10,12 +10,21 @@ export interface BlobStore {
   put(key: string, bytes: Uint8Array): Promise<void>
   /** Writes only if the key is free. Answers whether it wrote. */
   putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean>
-  /** The object as a stream, with its size; undefined if there is none. Read it to its end, or cancel it. */
-  open(key: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined>
+  /**
+   * The object as a stream, with its size; undefined if there is none. Read it to its end, or cancel it.
+   * @param range a part of it that lies within it; `size` is that of the whole all the same
+   */
+  open(key: string, range?: BlobRange): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined>
   /** Keys that start with `prefix`, sorted. */
   list(prefix: string): Promise<string[]>
   /** Removes an object; a missing one is no error. */
   delete(key: string): Promise<void>
+}
+
+/** Bytes from `offset` on; `length` is above 0. */
+export interface BlobRange {
+  offset: number
+  length: number
 }
 
 /** R2 takes keys of 1,024 bytes; file systems take names of 255. */

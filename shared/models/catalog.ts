@@ -7,8 +7,11 @@ import { invalid, RpcError } from '../wire/errors.ts'
 import type { ModelManifest } from '../wire/signature.ts'
 import { Aliases, checkAlias, isAlias, LATEST } from './aliases.ts'
 import type { BlobStore } from './blob_store.ts'
+import { bytesOf, piecesOf, readBundle } from './bundle.ts'
+import { readLeanModel } from './lean_model.ts'
 import { ManifestCache } from './manifest_cache.ts'
 import { type ModelOptions, withOptions } from './model_options.ts'
+import { fileInPieces, requirePieces } from './pieces.ts'
 import { readSignature } from './signature.ts'
 
 /** Manifests read at once by `list`: a Worker may have six connections open. */
@@ -33,7 +36,8 @@ export class ModelCatalog {
   }
 
   /**
-   * Checks a model and stores it. Pushing the same bytes again is no error and changes nothing, options included.
+   * Checks a model and stores it.
+   * @param bytes an ONNX file, or a bundle (bundle.ts) whose pieces are stored already. Pushing the same bytes again is no error and changes nothing, options included.
    * @param version a whole number or a semantic version; a leading 'v' is not part of it
    * @throws RpcError `invalid_argument` for a bad name, version or file; `already_exists` if that version has other bytes
    */
@@ -48,14 +52,12 @@ export class ModelCatalog {
     if (bytes.length > LIMITS.maxModelBytes) {
       throw invalid(`Cannot push the model: it must have at most ${LIMITS.maxModelBytes} bytes, got ${bytes.length}`)
     }
-    const { signature, opset } = readSignature(bytes)
+    const described = await this.#describe(bytes)
     const manifest = withOptions({
       name,
       version,
       sha256: await sha256Hex(bytes),
-      bytes: bytes.length,
-      signature,
-      opset,
+      ...described,
       createdAt: new Date(this.#clock.now()).toISOString(),
     }, options)
     const stored = await this.#read(name, version) ?? await this.#store(manifest, bytes)
@@ -68,6 +70,21 @@ export class ModelCatalog {
     }
     this.#cache.forget(name)
     return stored
+  }
+
+  /** What a model's file says, or a bundle's, whose weights are not read. */
+  async #describe(bytes: Uint8Array): Promise<Described> {
+    const bundle = readBundle(bytes)
+    if (!bundle) return { bytes: bytes.length, ...readSignature(bytes) }
+    await requirePieces(this.#blobs, bundle)
+    const external = new Map(bundle.external.map((file) => [file.path, file.bytes]))
+    const lean = await readLeanModel(fileInPieces(this.#blobs, bundle.model))
+    return {
+      bytes: bytesOf(bundle),
+      ...readSignature(lean, external),
+      files: [bundle.model, ...bundle.external].map((file) => ({ path: file.path, bytes: file.bytes })),
+      pieces: [...new Set(piecesOf(bundle).map((piece) => piece.sha256))],
+    }
   }
 
   /**
@@ -122,7 +139,7 @@ export class ModelCatalog {
     const known = this.#public
     if (known?.blobs.has(sha256) && this.#clock.now() - known.readMs < DEFAULTS.manifestCacheMs) return true
     const models = (await this.list()).filter(({ visibility }) => visibility === 'public')
-    this.#public = { blobs: new Set(models.map((one) => one.sha256)), readMs: this.#clock.now() }
+    this.#public = { blobs: new Set(models.flatMap(blobsOf)), readMs: this.#clock.now() }
     return this.#public.blobs.has(sha256)
   }
 
@@ -168,8 +185,10 @@ export class ModelCatalog {
     if (version === undefined) await Promise.all(Object.keys(aliases).map((alias) => this.#aliases.delete(name, alias)))
     for (const one of all) await this.#blobs.delete(keyOf(name, one))
     this.#cache.forget(name)
-    const used = new Set((await this.list()).map(({ sha256 }) => sha256))
-    for (const { sha256 } of removed) if (!used.has(sha256)) await this.#blobs.delete(`blobs/${sha256}`)
+    const used = new Set((await this.list()).flatMap(blobsOf))
+    for (const sha256 of new Set(removed.flatMap(blobsOf))) {
+      if (!used.has(sha256)) await this.#blobs.delete(`blobs/${sha256}`)
+    }
     return removed
   }
 
@@ -233,6 +252,13 @@ export class ModelCatalog {
       throw new RpcError('data_loss', `Cannot read the manifest ${key}: it must be JSON`, { cause })
     }
   }
+}
+
+type Described = Pick<ModelManifest, 'bytes' | 'signature' | 'opset' | 'files' | 'pieces'>
+
+/** Every blob that a version needs. */
+function blobsOf({ sha256, pieces = [] }: ModelManifest): string[] {
+  return [sha256, ...pieces]
 }
 
 function encodeManifest(manifest: ModelManifest): Uint8Array {

@@ -2,7 +2,7 @@ import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs
 import { dirname, join } from 'node:path'
 import { newId } from '../base/random.ts'
 import { invalid } from '../wire/errors.ts'
-import { type BlobStore, checkKey, isName } from './blob_store.ts'
+import { type BlobRange, type BlobStore, checkKey, isName } from './blob_store.ts'
 
 /** Where objects are written before they get their name. No key contains '~', so none can collide with it. */
 const UNFINISHED = '~unfinished'
@@ -33,11 +33,14 @@ export class FileBlobStore implements BlobStore {
     }
   }
 
-  async open(key: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
+  async open(
+    key: string,
+    range?: BlobRange,
+  ): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
     const file = await open(this.#path(key), 'r').catch(absent)
     if (!file) return undefined
     const stat = await file.stat()
-    if (stat.isFile()) return { size: stat.size, stream: streamOfFile(file) }
+    if (stat.isFile()) return { size: stat.size, stream: streamOfFile(file, range) }
     await file.close()
     return undefined
   }
@@ -97,11 +100,15 @@ export class FileBlobStore implements BlobStore {
 }
 
 /** Reads as it is pulled and closes the file at its end, on an error, or when cancelled. */
-export function streamOfFile(file: FileHandle): ReadableStream<Uint8Array> {
+export function streamOfFile(file: FileHandle, range?: BlobRange): ReadableStream<Uint8Array> {
+  let at = range?.offset ?? 0
+  const end = range ? range.offset + range.length : Infinity
   return new ReadableStream({
     async pull(controller) {
       try {
-        const { bytesRead, buffer } = await file.read(new Uint8Array(CHUNK_BYTES), 0, CHUNK_BYTES)
+        const length = Math.min(CHUNK_BYTES, end - at)
+        const { bytesRead, buffer } = await file.read(new Uint8Array(length), 0, length, at)
+        at += bytesRead
         if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead))
       } catch (error) {
         await file.close()

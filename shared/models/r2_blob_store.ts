@@ -1,10 +1,10 @@
-import { type BlobStore, checkKey } from './blob_store.ts'
+import { type BlobRange, type BlobStore, checkKey } from './blob_store.ts'
 
 /** The part of Cloudflare's R2Bucket that is used. https://developers.cloudflare.com/r2/api/workers/workers-api-reference/ */
 export interface R2BucketLike {
   put(key: string, value: Uint8Array, options?: { onlyIf: { etagDoesNotMatch: string } }): Promise<object | null>
   /** `body` is a ReadableStream; Cloudflare's declaration of it is not the DOM's. */
-  get(key: string): Promise<{ size: number; body: object } | null>
+  get(key: string, options?: { range: BlobRange }): Promise<{ size: number; body: object } | null>
   list(options: { prefix: string; cursor?: string }): Promise<R2Page>
   delete(key: string): Promise<void>
 }
@@ -27,8 +27,11 @@ export class R2BlobStore implements BlobStore {
     return await this.#bucket.put(checkKey(key), bytes, { onlyIf: { etagDoesNotMatch: '*' } }) !== null
   }
 
-  async open(key: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
-    const found = await this.#bucket.get(checkKey(key))
+  async open(
+    key: string,
+    range?: BlobRange,
+  ): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
+    const found = await this.#bucket.get(checkKey(key), range && { range })
     return found ? { size: found.size, stream: found.body as ReadableStream<Uint8Array> } : undefined
   }
 

@@ -2,7 +2,7 @@ import { LIMITS } from '../base/limits.ts'
 import { dtypeOfOnnx, DTYPES } from '../wire/dtype.ts'
 import { invalid } from '../wire/errors.ts'
 import type { Signature, TensorSpec } from '../wire/signature.ts'
-import { checkSelfContained } from './external_data.ts'
+import { checkExternalData, type ExternalFiles } from './external_data.ts'
 import { decode } from './onnx_codec.ts'
 import { type GraphProto, type ModelProto, readModel, type TensorShapeProto, type ValueInfoProto } from './onnx.ts'
 import { elementTypeName } from './onnx_tensor.ts'
@@ -13,14 +13,15 @@ const MAX_OPSET = 26
 
 /**
  * Reads what a model takes and gives, without running it. Inputs that have an initializer are constants, not inputs.
+ * @param files what it may have in other files
  * @returns the signature, and the opset of the default ONNX domain
  * @throws RpcError `invalid_argument` naming what is wrong: not ONNX, too new, data in other files, values other than
  *   tensors of a dtype in wire/dtype.ts, or an input or output of unknown rank
  */
-export function readSignature(bytes: Uint8Array): { signature: Signature; opset: number } {
+export function readSignature(bytes: Uint8Array, files?: ExternalFiles): { signature: Signature; opset: number } {
   const model = readModel(bytes)
   const opset = checkVersions(model)
-  checkSelfContained(model)
+  checkExternalData(model, files)
   const { graph } = model
   const constants = namesOfConstants(graph)
   const inputs = readSpecs('input', graph.input.filter(({ name }) => !constants.has(name)))

@@ -30,6 +30,9 @@ export interface ModelManifest {
   createdAt: string
   /** Class names and the like, shown by the console. */
   labels?: readonly string[]
+  /** Of a model in several blobs: what its files are called, and the hashes of their pieces. */
+  files?: readonly { path: string; bytes: number }[]
+  pieces?: readonly string[]
   /** Only 'public' models go to volunteers. Private where nothing is said. */
   visibility?: 'public' | 'private'
   /** Gateways may keep its answers: for how long, and how many bytes each of them. Not where nothing is said. */

@@ -8,6 +8,7 @@ import type { Send } from '../rpc/send.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
+import { openModel } from './model_files.ts'
 import type { ModelSource } from './model_source.ts'
 
 export interface RunServer {
@@ -107,8 +108,8 @@ class Loads {
   /** Not tied to the call that asked first: others wait for the same load, and the next call will want it. */
   async #load(sha256: string): Promise<void> {
     using deadline = new Deadline(this.#clock, DEFAULTS.modelLoadTimeoutMs)
-    const bytes = await untilAborted(this.#models.get(sha256, deadline.signal), deadline.signal)
-    await this.#engine.load(sha256, bytes)
+    const { model, external } = await untilAborted(openModel(this.#models, sha256, deadline.signal), deadline.signal)
+    await this.#engine.load(sha256, model, external && { external })
   }
 }
 

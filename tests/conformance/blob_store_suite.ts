@@ -122,6 +122,22 @@ export function blobStoreSuite(name: string, open: OpenBlobStore): Suite {
       assert.equal(await text(store, 'streamed'), 'new')
     }),
 
+    'a part of an object is read alone, and tells how large the whole is': withStore(async (store) => {
+      const bytes = Uint8Array.from({ length: 600_000 }, (_, i) => i * 31 % 251)
+      await store.put('parts', bytes)
+      for (const [offset, length] of [[0, 1], [1, 300_000], [299_999, 300_001], [599_999, 1], [0, 600_000]] as const) {
+        const found = await store.open('parts', { offset, length })
+        assert.equal(found?.size, bytes.length)
+        const part = found && await readAll(found.stream, Infinity)
+        assert.deepEqual(part, bytes.slice(offset, offset + length))
+      }
+      assert.isUndefined(await store.open('missing', { offset: 0, length: 1 }))
+      const left = await store.open('parts', { offset: 5, length: 10 })
+      await left?.stream.cancel()
+      await store.delete('parts')
+      assert.isUndefined(await store.open('parts', { offset: 0, length: 1 }))
+    }),
+
     'no key leaves the store': withStore(async (store) => {
       const bad = [
         '',

@@ -7,7 +7,7 @@ import { type DType, DTYPE_LIST } from '../../shared/wire/dtype.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import type { Suite } from '../suite.ts'
-import { identityModel, modelOf } from '../fixtures/models.ts'
+import { affine, externalAffineModel, identityModel, modelOf } from '../fixtures/models.ts'
 import { convolution, network, oneNode } from './engine_models.ts'
 import { randomTensor, referenceConvolution, referenceNetwork, WEIGHTS } from './engine_reference.ts'
 
@@ -42,6 +42,21 @@ const CASES: Record<string, Case> = {
         assert.isAtLeast(timings.runMs, 0)
       }
     }),
+
+  'weights may lie in files of their own': async (engine) => {
+    // onnxruntime-node reads such files from a disk alone.
+    if (engine.info.build === 'native') return
+    const affineOf = { weights: [[1, 2], [3, 4], [5, 6]], bias: [0.5, -0.5] }
+    const { model, data } = externalAffineModel(affineOf)
+    const key = await sha256Hex(data)
+    await engine.load(key, model, { external: [{ path: 'weights.bin', data }] })
+    try {
+      const { outputs } = await engine.run(key, { x: Tensor.from('float32', [1, 3], [1, 2, 3]) })
+      assert.deepEqual([...outputs.y?.data as Float32Array], affine(affineOf, [1, 2, 3]))
+    } finally {
+      await engine.unload(key)
+    }
+  },
 
   'convolutions that WebGPU is known to get wrong are right all the same': async (engine) => {
     const shapes = [[4, 6, 1], [16, 6, 1], [8, 9, 1], [12, 2, 2], [10, 1, 2], [6, 3, 1], [4, 4, 1]] as const

@@ -1,7 +1,11 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { sha256Hex } from '../../shared/base/bytes.ts'
+import { encodeBundle } from '../../shared/models/bundle.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
-import { affineModel, fixedModel, identityModel, pairModel } from '../fixtures/models.ts'
-import { runCli } from '../fixtures/process.ts'
+import { affineModel, externalAffineModel, fixedModel, identityModel, pairModel } from '../fixtures/models.ts'
+import { runCli, temporaryFolder } from '../fixtures/process.ts'
 import { refusal } from './expectations.ts'
 import { ask, inferenceAt } from './gateway_http.ts'
 import { metricAt } from './gateway_metrics.ts'
@@ -111,6 +115,68 @@ export function catalogCases(at: () => string): void {
       await push('reborn/versions/1', fixedModel())
       await ask(at(), 'DELETE', '/models/reborn/versions/1')
       expect((await push('reborn/versions/1', pairModel())).status).toBe(200)
+    })
+  })
+
+  describe('models in pieces', () => {
+    it('are pushed from the command line with the weights that lie beside them, run, and go with all their pieces', async () => {
+      await using folder = await temporaryFolder()
+      const { model, data } = externalAffineModel(TWO, 'weights/all.bin')
+      const path = join(folder.path, 'outside.onnx')
+      await writeFile(path, model)
+      const command = ['models', 'push', path, '--name', 'outside', '--gateway', at()]
+      const missing = await runCli(command)
+      expect([missing.code, missing.stderr]).toEqual([
+        1,
+        expect.stringMatching(/its weights in .*all\.bin are required/),
+      ])
+      await mkdir(join(folder.path, 'weights'))
+      await writeFile(join(folder.path, 'weights/all.bin'), data)
+      const pushed = await runCli(command)
+      expect([pushed.stderr, pushed.stdout]).toEqual(['', expect.stringContaining('pushed outside version 1')])
+      expect((await infer('outside', [1, 2])).json.outputs[0].data).toEqual([105])
+
+      const manifest = (await ask(at(), 'GET', '/models')).json.models
+        .find(({ name }: { name: string }) => name === 'outside')
+      expect(manifest.bytes).toBe(model.length + data.length)
+      expect(manifest.files).toEqual([
+        { path: 'outside.onnx', bytes: model.length },
+        { path: 'weights/all.bin', bytes: data.length },
+      ])
+      const blobs = [manifest.sha256, ...manifest.pieces]
+      const statuses = async () =>
+        await Promise.all(blobs.map(async (sha256) => (await ask(at(), 'GET', `/blobs/${sha256}`)).status))
+      expect(await statuses()).toEqual([200, 200, 200])
+      await ask(at(), 'DELETE', '/models/outside')
+      expect(await statuses()).toEqual([404, 404, 404])
+    })
+
+    it('are refused unless all of their pieces are there, as long as they say', async () => {
+      const { model, data } = externalAffineModel(ONE)
+      const piecesOf = async (bytes: Uint8Array<ArrayBuffer>, more = 0) => [
+        { sha256: await sha256Hex(bytes), bytes: bytes.length + more },
+      ]
+      const store = async (bytes: Uint8Array<ArrayBuffer>) =>
+        await ask(at(), 'PUT', `/blobs/${await sha256Hex(bytes)}`, { body: bytes })
+      const bundle = async (more = 0) =>
+        encodeBundle({
+          model: { path: 'm.onnx', bytes: model.length, pieces: await piecesOf(model) },
+          external: [{ path: 'weights.bin', bytes: data.length + more, pieces: await piecesOf(data, more) }],
+        })
+      await store(model)
+      const missing = await push('pieces/versions/1', await bundle())
+      expect([missing.status, missing.json.detail]).toEqual([
+        400,
+        expect.stringMatching(/must be stored first.*got none/),
+      ])
+      await store(data)
+      const longer = await push('pieces/versions/1', await bundle(1))
+      expect([longer.status, longer.json.detail]).toEqual([400, expect.stringMatching(/with 13 bytes, got 12 bytes/)])
+      expect((await push('pieces/versions/1', await bundle())).status).toBe(200)
+      expect((await infer('pieces', [1, 2])).json.outputs[0].data).toEqual([5])
+      // By itself it still may not: what it refers to must never be a path on this machine.
+      const alone = await push('alone/versions/1', model)
+      expect([alone.status, alone.json.detail]).toEqual([400, expect.stringMatching(/must come with it/)])
     })
   })
 

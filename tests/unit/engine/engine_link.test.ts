@@ -63,14 +63,21 @@ describe('an engine in a worker thread', () => {
     await expect(linkEngine({ spawn })).rejects.toMatchObject(unavailable(/its thread ended: .*no_such_file/))
   })
 
-  it('refuses a model larger than any may be', async () => {
+  it('refuses more of a model than it was said to have, and models larger than any may be', async () => {
     const thread = await spawnEngineThread(THREAD, 'wasm')
     const transport = messagePortTransport(thread.port)
     const engine = engineClient(transport, systemClock)
-    const bytes = new Tensor('uint8', [LIMITS.maxModelBytes / 4], new Uint8Array(LIMITS.maxModelBytes / 4))
-    for (let i = 0; i < 4; i++) await engine.append({ key: 'large', bytes })
+    const bytes = new Tensor('uint8', [1000], new Uint8Array(1000))
+    for (let i = 0; i < 4; i++) await engine.append({ key: 'large', bytes, total: 4000 })
     const more = Tensor.from('uint8', [1], [0])
-    await expect(engine.append({ key: 'large', bytes: more })).rejects.toMatchObject({ code: 'resource_exhausted' })
+    await expect(engine.append({ key: 'large', bytes: more, total: 4000 })).rejects.toMatchObject({
+      code: 'resource_exhausted',
+    })
+    await expect(engine.append({ key: 'larger', bytes: more, total: LIMITS.maxBundleBytes + 1 })).rejects.toMatchObject(
+      {
+        code: 'invalid_argument',
+      },
+    )
     transport.close()
     await thread.terminate()
   })

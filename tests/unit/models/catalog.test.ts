@@ -36,7 +36,7 @@ beforeEach(async () => {
   store = {
     put: (key, bytes) => files.put(key, bytes),
     putIfAbsent: (key, bytes) => files.putIfAbsent(key, bytes),
-    open: (key) => counted(() => files.open(key)),
+    open: (key, range) => counted(() => files.open(key, range)),
     list: (prefix) => counted(() => files.list(prefix)),
     delete: (key) => files.delete(key),
   }
