@@ -19,8 +19,14 @@ export interface RelayTrainingDeps {
 }
 
 /**
+ * Blocks that each worker gets in a step, if there are shards enough. A worker adds a block's shards itself, so that one sum
+ * of them travels; more blocks are computed again in smaller parts, and shared out more evenly where workers differ.
+ */
+const UNITS_PER_WORKER = 4
+
+/**
  * A relay's part in training: it passes the parameters on to each of its workers once, leases them the shards of a block
- * one by one, and answers with the one sum. What goes in and out of it does not depend on how many workers it has.
+ * in smaller ones, and answers with the one sum. What goes in and out of it does not depend on how many workers it has.
  */
 export function relayTraining(deps: RelayTrainingDeps): Implementation {
   const fences = new RunFences()
@@ -28,7 +34,8 @@ export function relayTraining(deps: RelayTrainingDeps): Implementation {
   return implement(Training, {
     async reduce({ fence, plan, attempt, dataStep, from, to, format, length, values: sent }, { signal }) {
       const values = fences.admit(fence, sent)
-      if (deps.directory.list().length === 0) {
+      const workers = deps.directory.list().length
+      if (workers === 0) {
         throw new RpcError('unavailable', 'Cannot compute the shards: no worker is connected', { neverSent: true })
       }
       const outcome = await driver.run({
@@ -39,7 +46,8 @@ export function relayTraining(deps: RelayTrainingDeps): Implementation {
         values,
         length,
         whole: { from, to },
-        units: alignedUnits(from, to, to - from),
+        // What int8 rounds off is kept by shard.
+        units: alignedUnits(from, to, format === 'int8' ? to - from : Math.min(to - from, workers * UNITS_PER_WORKER)),
       }, signal)
       return { fence, attempt, sum: packSum(format, outcome.sum), workers: outcome.workers }
     },

@@ -41,4 +41,11 @@ export class RunFences {
     if (!known) throw missingParameters()
     return known
   }
+
+  /** Lets go of parameters that turned out not to be what their fence says. @throws `reason` */
+  reject({ run, parameters }: Fence, reason: unknown): never {
+    const held = this.#runs.get(run)
+    if (held?.parameters === parameters) held.values = undefined
+    throw reason
+  }
 }

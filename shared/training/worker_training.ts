@@ -1,3 +1,4 @@
+import type * as z from 'zod'
 import { type Bytes, decodeUtf8, sha256Hex } from '../base/bytes.ts'
 import { type Fence, Training } from '../contracts/training.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -19,6 +20,9 @@ export interface WorkerTrainingDeps {
   source: DataSource
 }
 
+type ReduceInput = z.infer<typeof Training.methods.reduce.input>
+type ReduceOutput = z.infer<typeof Training.methods.reduce.output>
+
 /** Plans kept at hand: a run has two, for training and for evaluation. */
 const MAX_PLANS = 16
 
@@ -31,35 +35,55 @@ export function workerTraining({ engine, source }: WorkerTrainingDeps): Implemen
   const arrivals = new Arrivals()
   const device = new Mutex()
 
+  const compute = async (
+    { fence, plan: sha256, attempt, dataStep, from, to, format, length }: Omit<ReduceInput, 'values'>,
+    parameters: Tensor,
+    signal: AbortSignal,
+  ): Promise<ReduceOutput> => {
+    const plan = await untilAborted(plans.get(sha256), signal)
+    checkShards(plan, { from, to, length }, parameters)
+    const tree = new ReduceTree({ from, to }, length)
+    feeds.called({ plan: sha256, dataStep, shard: from })
+    for (let shard = from; shard < to; shard++) {
+      const place = { plan: sha256, dataStep, shard }
+      feeds.forgetBefore(place)
+      const inputs = await feeds.take(place, plan, signal)
+      inputs[plan.parameters.name] = parameters
+      const outputs = await device.run(() => {
+        // What is no longer wanted must not hold up the device.
+        signal.throwIfAborted()
+        const running = plans.run(sha256, plan, inputs)
+        if (shard === to - 1) feeds.prepareNextStep(plan)
+        return running
+      })
+      const output = outputs[plan.output.name]
+      if (output?.dtype !== 'float32') throw invalid('Cannot compute the shards: the graph must give float32')
+      tree.add({ from: shard, to: shard + 1, sum: (output as Tensor<'float32'>).data }, true)
+    }
+    const { sum } = tree
+    if (!sum) throw new RpcError('internal', 'Cannot compute the shards: their sum is not complete')
+    const residual = format === 'int8' ? residuals.of(fence, from, length) : undefined
+    return { fence, attempt, sum: packSum(format, sum, residual), workers: 1 }
+  }
+
   return implement(Training, {
-    async reduce({ fence, plan: sha256, attempt, dataStep, from, to, format, length, values: sent }, { signal }) {
-      if (sent) await arrivals.during(fence, () => checkHash(sent, fence))
-      else await arrivals.of(fence)
-      const parameters = fences.admit(fence, sent)
-      const plan = await untilAborted(plans.get(sha256), signal)
-      checkShards(plan, { from, to, length }, parameters)
-      const tree = new ReduceTree({ from, to }, length)
-      feeds.called({ plan: sha256, dataStep, shard: from })
-      for (let shard = from; shard < to; shard++) {
-        const place = { plan: sha256, dataStep, shard }
-        feeds.forgetBefore(place)
-        const inputs = await feeds.take(place, plan, signal)
-        inputs[plan.parameters.name] = parameters
-        const outputs = await device.run(() => {
-          // What is no longer wanted must not hold up the device.
-          signal.throwIfAborted()
-          const running = plans.run(sha256, plan, inputs)
-          if (shard === to - 1) feeds.prepareNextStep(plan)
-          return running
-        })
-        const output = outputs[plan.output.name]
-        if (output?.dtype !== 'float32') throw invalid('Cannot compute the shards: the graph must give float32')
-        tree.add({ from: shard, to: shard + 1, sum: (output as Tensor<'float32'>).data }, true)
+    async reduce(input, { signal }) {
+      const { fence, values: sent } = input
+      if (!sent) {
+        await arrivals.of(fence)
+        return await compute(input, fences.admit(fence, undefined), signal)
       }
-      const { sum } = tree
-      if (!sum) throw new RpcError('internal', 'Cannot compute the shards: their sum is not complete')
-      const residual = format === 'int8' ? residuals.of(fence, from, length) : undefined
-      return { fence, attempt, sum: packSum(format, sum, residual), workers: 1 }
+      // The device begins while the hash is computed; nothing is answered, and no other call begins, before it is right.
+      const checked = arrivals.during(
+        fence,
+        () => checkHash(sent, fence).catch((thrown) => fences.reject(fence, thrown)),
+      )
+      // Also where the call is refused before anyone waits for it.
+      checked.catch(() => {})
+      const [computed, hash] = await Promise.allSettled([compute(input, fences.admit(fence, sent), signal), checked])
+      if (hash.status === 'rejected') throw hash.reason
+      if (computed.status === 'rejected') throw computed.reason
+      return computed.value
     },
   })
 }
