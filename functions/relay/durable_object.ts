@@ -59,7 +59,7 @@ export class Relay extends DurableObject<GatewayEnv> {
       admit: (token) => admitOnce(token, name, { secret: secretOf(env), once, clock: wallClock }),
       onPopulated: (populated) => this.#onPopulated(populated),
       services: (directory) => [
-        relayTraining({ clock: wallClock, log, metrics: this.#metrics, directory }),
+        relayTraining({ clock: wallClock, random: Math.random, log, metrics: this.#metrics, directory }),
         this.#jobs.service,
       ],
     })

@@ -136,6 +136,17 @@ export const DEFAULTS = {
   /** Attempts at the same shards that failed for good before a step gives up: as many as workers, within these bounds. */
   trainingMinSpoilt: 3,
   trainingMaxSpoilt: 16,
+  /**
+   * Share of a step's rounds in which one worker's result is computed again by another: after its first, at most, falling
+   * once so many of its results were agreed with, and at least. A round that is audited may take one shard longer.
+   */
+  trainingAuditShare: 0.05,
+  trainingAuditAgreements: 10,
+  trainingAuditMinShare: 0.005,
+  /** A gradient so many times longer than is usual, per row, is computed again by another worker before it counts. */
+  trainingNormFactor: 100,
+  /** Results over which is found what is usual. */
+  trainingNormWindow: 64,
   /** A coordinator's lease on its run: long enough for a pause to collect garbage, short enough to wait for. */
   coordinatorLeaseMs: 10_000,
   /** Steps between checkpoints: what a successor computes again, bit by bit. Each epoch ends with one as well. */

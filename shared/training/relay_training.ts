@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { Random } from '../base/random.ts'
 import { Training } from '../contracts/training.ts'
 import type { Directory } from '../rpc/directory.ts'
 import { implement, type Implementation } from '../rpc/server.ts'
@@ -14,6 +15,8 @@ export interface RelayTrainingDeps {
   clock: Clock
   metrics: Metrics
   log: Log
+  /** Draws whose results are computed again by another worker. */
+  random: Random
   /** The relay's workers. */
   directory: Directory
 }

@@ -1,5 +1,7 @@
 import type { Fence } from '../contracts/training.ts'
-import type { Effect, Lease, Member, Refusal, Round, RoundEvent } from './round_state.ts'
+import { DEFAULTS } from '../base/defaults.ts'
+import { agree, gradientNorm } from './agreement.ts'
+import type { Effect, Lease, Member, Opinion, Refusal, Round, RoundEvent } from './round_state.ts'
 
 export * from './round_state.ts'
 
@@ -11,8 +13,8 @@ export function advance(round: Round, event: RoundEvent): [Round, Effect[]] {
   const draft = new Draft(round, event.nowMs)
   switch (event.type) {
     case 'joined':
-      for (const { member, slots, health } of event.members) {
-        draft.members.set(member, { restUntilMs: 0, failures: 0, ...health, slots, busy: 0 })
+      for (const { member, slots, health, isNewcomer = false } of event.members) {
+        draft.members.set(member, { restUntilMs: 0, failures: 0, ...health, slots, busy: 0, isNewcomer })
       }
       break
     case 'left':
@@ -39,8 +41,10 @@ class Draft {
   readonly #leases: Map<number, Lease>
   readonly #filled: Set<number>
   readonly #spoilt: Map<number, readonly string[]>
+  readonly #opinions: Map<number, readonly Opinion[]>
   readonly #effects: Effect[] = []
   #waiting: number[]
+  #hasAudited: boolean
   #phase: Round['phase']
   #reason: string
 
@@ -51,7 +55,9 @@ class Draft {
     this.#leases = new Map(round.leases)
     this.#filled = new Set(round.filled)
     this.#spoilt = new Map(round.spoilt)
+    this.#opinions = new Map(round.opinions)
     this.#waiting = [...round.waiting]
+    this.#hasAudited = round.hasAudited
     this.#phase = round.phase
     this.#reason = round.reason
   }
@@ -65,6 +71,8 @@ class Draft {
       leases: this.#leases,
       filled: this.#filled,
       spoilt: this.#spoilt,
+      opinions: this.#opinions,
+      hasAudited: this.#hasAudited,
       waiting: this.#waiting,
     }
     return [round, this.#effects]
@@ -91,7 +99,8 @@ class Draft {
       if (!lease.over) this.#end(attempt, lease)
       return
     }
-    const problem = sum.length !== this.#round.rules.length ? 'shape' : isFinite(sum) ? undefined : 'not_finite'
+    const norm = gradientNorm(sum)
+    const problem = sum.length !== this.#round.rules.length ? 'shape' : Number.isFinite(norm) ? undefined : 'not_finite'
     if (problem) {
       refuse(problem)
       if (lease.over) return
@@ -99,12 +108,78 @@ class Draft {
       const what = problem === 'shape' ? 'has a wrong shape' : 'is not finite (lower the learning rate, or clip it)'
       return this.#spoil(lease, `its gradient ${what}`)
     }
-    const shards = this.#round.units[unit]
-    if (!shards) return refuse('foreign')
-    this.#filled.add(unit)
-    this.#effects.push({ type: 'accept', unit: shards, sum })
     this.#rested(member)
     if (!lease.over) this.#end(attempt, lease)
+    const isNewcomers = this.members.get(member)?.isNewcomer ?? false
+    const opinion = { member, sum, norm, isNewcomers }
+    const others = this.#opinions.get(unit) ?? []
+    if (others.some((other) => other.member === member)) refuse('duplicate')
+    else if (others.length > 0) this.#compare(unit, opinion, others)
+    else if (this.#others(unit, [member]).length > 0 && this.#isDoubtful(opinion)) this.#opinions.set(unit, [opinion])
+    else this.#accept(unit, opinion)
+  }
+
+  /** Whether a result must be computed again by another member. */
+  #isDoubtful({ member, sum, norm, isNewcomers }: Opinion): boolean {
+    if (isNewcomers) return true
+    const { audited, typicalNorm } = this.#round.rules.doubts
+    if (typicalNorm > 0 && norm > DEFAULTS.trainingNormFactor * typicalNorm * Math.abs(sum.at(-1) ?? 0)) return true
+    if (member !== audited || this.#hasAudited) return false
+    this.#hasAudited = true
+    return true
+  }
+
+  /** Who could still be asked about a unit. */
+  #others(unit: number, asked: readonly string[]): string[] {
+    const spoilt = this.#spoilt.get(unit) ?? []
+    return [...this.members.keys()].filter((id) => !asked.includes(id) && !spoilt.includes(id))
+  }
+
+  /** The first two that agree are believed; whoever said otherwise is not, and is not asked again. */
+  #compare(unit: number, opinion: Opinion, others: readonly Opinion[]): void {
+    const { tolerance } = this.#round.rules.doubts
+    const same = others.find(({ sum }) => agree(sum, opinion.sum, tolerance))
+    if (!same) return void this.#opinions.set(unit, [...others, opinion])
+    this.#effects.push({ type: 'agreed', members: [same.member, opinion.member] })
+    this.#accept(unit, same)
+    this.#vouchFor(same.member)
+    this.#vouchFor(opinion.member)
+    for (const { member } of others) {
+      if (member === same.member) continue
+      this.#effects.push({ type: 'refuse', member, reason: 'disagrees' }, { type: 'distrust', member })
+      this.leave(member)
+    }
+  }
+
+  /** One confirmed result stands for what else a newcomer has answered. */
+  #vouchFor(id: string): void {
+    const member = this.members.get(id)
+    if (!member?.isNewcomer) return
+    this.members.set(id, { ...member, isNewcomer: false })
+    for (const [unit, [only, ...more]] of this.#opinions) {
+      if (only?.member === id && only.isNewcomers && more.length === 0) this.#accept(unit, only)
+    }
+  }
+
+  /** Where nobody is left to ask: a lone result is believed as ever, results that differ end the round. */
+  #settle(unit: number): void {
+    const opinions = this.#opinions.get(unit)
+    const [only, ...more] = opinions ?? []
+    if (!only || this.#others(unit, (opinions ?? []).map(({ member }) => member)).length > 0) return
+    if (more.length === 0) return this.#accept(unit, only)
+    const [shards, members] = [this.#round.units[unit], opinions?.map(({ member }) => member).join(', ')]
+    this.#fail(
+      `workers ${members} gave different gradients for shards ${shards?.from} to ${shards?.to}, and no other ` +
+        'is there to decide (add one)',
+    )
+  }
+
+  #accept(unit: number, { sum, norm }: Opinion): void {
+    const shards = this.#round.units[unit]
+    if (!shards) return
+    this.#filled.add(unit)
+    this.#opinions.delete(unit)
+    this.#effects.push({ type: 'accept', unit: shards, sum, norm })
     this.#waiting = this.#waiting.filter((waiting) => waiting !== unit)
     for (const [other, { unit: same, over, member: holder }] of this.#leases) {
       if (same === unit && !over) this.#effects.push({ type: 'cancel', member: holder, attempt: other })
@@ -139,6 +214,7 @@ class Draft {
 
   /** Gives waiting units to free members: those with the fewest units in hand first, in the order they joined. */
   lease(): void {
+    if (this.#phase === 'collecting') { for (const unit of [...this.#waiting]) this.#settle(unit) }
     if (this.#phase !== 'collecting') return
     for (const unit of [...this.#waiting]) {
       const member = this.#choose(unit)
@@ -168,11 +244,17 @@ class Draft {
     const begun = new Set<string>()
     for (const [attempt, lease] of this.#leases) {
       if (lease.over) continue
-      const mayTake = !this.#filled.has(lease.unit) && !this.#spoilt.get(lease.unit)?.includes(id)
+      const mayTake = !this.#filled.has(lease.unit) && !this.#spoilt.get(lease.unit)?.includes(id) &&
+        !this.#hasAnswered(lease.unit, id)
       if (begun.has(lease.member) && mayTake) return [attempt, lease]
       begun.add(lease.member)
     }
     return undefined
+  }
+
+  /** Its result of the unit waits for another's: its own again would say nothing. */
+  #hasAnswered(unit: number, id: string): boolean {
+    return this.#opinions.get(unit)?.some(({ member }) => member === id) ?? false
   }
 
   #give(unit: number, member: string): void {
@@ -190,7 +272,7 @@ class Draft {
     let best: { id: string; member: Member } | undefined
     for (const [id, member] of this.members) {
       if (member.busy >= member.slots || member.restUntilMs > this.#nowMs) continue
-      if (holders.some((lease) => lease.member === id)) continue
+      if (holders.some((lease) => lease.member === id) || this.#hasAnswered(unit, id)) continue
       // One whose result was refused gets this unit again only if there is nobody else at all.
       if (spoilt.includes(id) && this.members.size > new Set(spoilt).size) continue
       if (!best || member.busy < best.member.busy) best = { id, member }
@@ -247,11 +329,4 @@ class Draft {
 
 function sameFence(a: Fence, b: Fence): boolean {
   return a.run === b.run && a.epoch === b.epoch && a.step === b.step && a.parameters === b.parameters
-}
-
-/** One pass without branches: a sum is finite only if all its terms are, or some cancel to NaN. */
-function isFinite(values: Float32Array): boolean {
-  let probe = 0
-  for (let i = 0; i < values.length; i++) probe += (values[i] ?? 0) * 0
-  return probe === 0
 }

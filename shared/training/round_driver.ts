@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { Random } from '../base/random.ts'
 import { type Fence, Training, type WireFormat } from '../contracts/training.ts'
 import { clientOver } from '../rpc/client.ts'
 import { abortError } from '../rpc/deadline.ts'
@@ -9,6 +10,7 @@ import type { Callee, Directory } from '../rpc/directory.ts'
 import type { Codec } from '../wire/payload.ts'
 import { RpcError } from '../wire/errors.ts'
 import { Tensor } from '../wire/tensor.ts'
+import { chooseAudited, type Doubts, TOLERANCES, TypicalNorm } from './agreement.ts'
 import { LeaseTimer } from './lease_timer.ts'
 import { type Block, ReduceTree } from './reduce_tree.ts'
 import {
@@ -36,6 +38,8 @@ export interface RoundDriverDeps {
   trustsMembers: boolean
   /** Where a unit takes longer the further away it is computed, leases are longer: 1 for workers, more for relays. */
   patience: number
+  /** Draws whose results another member computes again. Without it none are: members are trusted with their sums. */
+  random?: Random
 }
 
 export interface RoundJob {
@@ -69,6 +73,8 @@ export class RoundDriver {
   readonly #deps: RoundDriverDeps
   readonly #leases: LeaseTimer
   readonly #known = new Map<string, Known>()
+  /** By plan: what is usual is another thing in training and in evaluation. */
+  readonly #norms = new Map<string, TypicalNorm>()
 
   constructor(deps: RoundDriverDeps) {
     this.#deps = deps
@@ -81,12 +87,23 @@ export class RoundDriver {
    */
   async run(job: RoundJob, signal: AbortSignal): Promise<RoundOutcome> {
     if (signal.aborted) throw abortError(signal.reason)
-    return await new RunningRound(this.#deps, this.#leases, this.#known, job).finish(signal)
+    const norms = this.#norms.get(job.plan) ?? new TypicalNorm()
+    this.#norms.delete(job.plan)
+    this.#norms.set(job.plan, norms)
+    for (const oldest of this.#norms.keys()) if (this.#norms.size > MAX_PLANS) this.#norms.delete(oldest)
+    return await new RunningRound(this.#deps, this.#leases, this.#known, norms, job).finish(signal)
   }
 }
 
+/** Plans whose results are remembered: a run has two. */
+const MAX_PLANS = 16
+
 /** What is known of a member from round to round. */
 interface Known {
+  /** Results that another member's agreed with. */
+  agreements?: number
+  /** It gave something else than two others: it is asked no more. */
+  isDistrusted?: boolean
   /** Hash of the parameters it was sent last. */
   holds?: string
   health?: Health
@@ -96,6 +113,7 @@ class RunningRound {
   readonly #deps: RoundDriverDeps
   readonly #timer: LeaseTimer
   readonly #known: Map<string, Known>
+  readonly #norms: TypicalNorm
   readonly #job: RoundJob
   readonly #tree: ReduceTree
   readonly #ended = Promise.withResolvers<void>()
@@ -107,10 +125,17 @@ class RunningRound {
   #sentBytes = 0
   #receivedBytes = 0
 
-  constructor(deps: RoundDriverDeps, timer: LeaseTimer, known: Map<string, Known>, job: RoundJob) {
+  constructor(
+    deps: RoundDriverDeps,
+    timer: LeaseTimer,
+    known: Map<string, Known>,
+    norms: TypicalNorm,
+    job: RoundJob,
+  ) {
     this.#deps = deps
     this.#timer = timer
     this.#known = known
+    this.#norms = norms
     this.#job = job
     this.#tree = new ReduceTree(job.whole, job.length)
     this.#round = openRound(job.fence, job.units, {
@@ -121,7 +146,17 @@ class RunningRound {
       overdueRestCapMs: DEFAULTS.trainingOverdueRestCapMs,
       minSpoilt: DEFAULTS.trainingMinSpoilt,
       maxSpoilt: DEFAULTS.trainingMaxSpoilt,
+      doubts: this.#doubts(),
     })
+  }
+
+  #doubts(): Doubts {
+    const { random, directory } = this.#deps
+    const tolerance = TOLERANCES[this.#job.format]
+    if (!random) return { typicalNorm: 0, tolerance }
+    const members = directory.list().filter(({ id }) => !this.#known.get(id)?.isDistrusted)
+    const records = members.map(({ id }) => ({ id, agreements: this.#known.get(id)?.agreements ?? 0 }))
+    return { audited: chooseAudited(records, random), typicalNorm: this.#norms.value, tolerance }
   }
 
   async finish(signal: AbortSignal): Promise<RoundOutcome> {
@@ -150,14 +185,19 @@ class RunningRound {
   /** A member that let a lease run out is not trusted with the next round's at once. */
   #remember(): void {
     for (const [id, { failures, restUntilMs }] of this.#round.members) {
-      this.#known.set(id, { ...this.#known.get(id), health: { failures, restUntilMs } })
+      this.#know(id, { health: { failures, restUntilMs } })
     }
-    for (const id of this.#known.keys()) if (!this.#members.has(id)) this.#known.delete(id)
+    const present = new Set(this.#deps.directory.list().map(({ id }) => id))
+    for (const id of this.#known.keys()) if (!present.has(id)) this.#known.delete(id)
+  }
+
+  #know(id: string, more: Known): void {
+    this.#known.set(id, { ...this.#known.get(id), ...more })
   }
 
   /** Tells the round who has come and who has gone. */
   #refresh(): void {
-    const { directory, clock } = this.#deps
+    const { directory, clock, random } = this.#deps
     const nowMs = clock.now()
     const present = new Map(directory.list().map((callee) => [callee.id, callee]))
     for (const id of [...this.#members.keys()]) {
@@ -168,9 +208,10 @@ class RunningRound {
     }
     const members: Joining[] = []
     for (const [id, callee] of present) {
-      if (this.#members.has(id)) continue
+      if (this.#members.has(id) || this.#known.get(id)?.isDistrusted) continue
       this.#members.set(id, callee)
-      members.push({ member: id, slots: this.#deps.slots, health: this.#known.get(id)?.health })
+      const { health, agreements } = this.#known.get(id) ?? {}
+      members.push({ member: id, slots: this.#deps.slots, health, isNewcomer: random && !agreements })
     }
     if (members.length > 0) this.#apply({ type: 'joined', members, nowMs })
   }
@@ -197,7 +238,18 @@ class RunningRound {
       case 'accept':
         // It came for this round alone: nobody else reads it.
         this.#tree.add({ ...effect.unit, sum: effect.sum }, true)
+        this.#norms.add(effect.norm, effect.sum.at(-1) ?? 0)
         return
+      case 'agreed':
+        for (const id of effect.members) {
+          this.#know(id, { agreements: (this.#known.get(id)?.agreements ?? 0) + 1 })
+        }
+        metrics.count('shoal_training_audits_total')
+        return
+      case 'distrust':
+        metrics.count('shoal_training_distrusted_total')
+        log('error', 'member distrusted: two others gave another gradient', { member: effect.member })
+        return this.#know(effect.member, { isDistrusted: true })
       case 'cancel':
         return this.#calls.get(effect.attempt)?.abort(over())
       case 'refuse':
@@ -264,7 +316,7 @@ class RunningRound {
     }
     this.#sentBytes += values.bytes.byteLength
     this.#deps.metrics.count('shoal_training_sent_bytes_total', undefined, values.bytes.byteLength)
-    this.#known.set(member, { ...this.#known.get(member), holds: parameters })
+    this.#know(member, { holds: parameters })
     return await call(values)
   }
 }

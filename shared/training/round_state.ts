@@ -1,4 +1,5 @@
 import type { Fence } from '../contracts/training.ts'
+import type { Doubts } from './agreement.ts'
 import type { Block } from './reduce_tree.ts'
 
 /** How a member did lately. */
@@ -14,6 +15,8 @@ export interface Member extends Health {
   /** Units it may hold at once. */
   readonly slots: number
   readonly busy: number
+  /** Nobody has confirmed a result of it yet: none counts alone. */
+  readonly isNewcomer: boolean
 }
 
 export interface Joining {
@@ -21,6 +24,7 @@ export interface Joining {
   readonly slots: number
   /** What an earlier round left of it. */
   readonly health?: Health
+  readonly isNewcomer?: boolean
 }
 
 export interface Lease {
@@ -49,8 +53,21 @@ export interface Round {
   readonly filled: ReadonlySet<number>
   /** Members that spoilt a unit, by unit: their result was invalid, or they failed for good. */
   readonly spoilt: ReadonlyMap<number, readonly string[]>
+  /** Results that wait for another member's of the same unit, by unit; all of them differ. */
+  readonly opinions: ReadonlyMap<number, readonly Opinion[]>
+  /** Whether the audited member's result is, or was, waited for. */
+  readonly hasAudited: boolean
   /** Why it failed. */
   readonly reason: string
+}
+
+/** A result that is not believed until another member gives the same. */
+export interface Opinion {
+  readonly member: string
+  readonly sum: Float32Array
+  readonly norm: number
+  /** Its member may yet be vouched for by another result; else this very one is in doubt. */
+  readonly isNewcomers: boolean
 }
 
 export interface RoundRules {
@@ -67,6 +84,7 @@ export interface RoundRules {
    */
   readonly minSpoilt: number
   readonly maxSpoilt: number
+  readonly doubts: Doubts
 }
 
 export type RoundEvent =
@@ -93,12 +111,16 @@ export type RoundEvent =
     | { readonly type: 'tick' }
   )
 
-export type Refusal = 'stale' | 'late' | 'duplicate' | 'foreign' | 'shape' | 'not_finite'
+export type Refusal = 'stale' | 'late' | 'duplicate' | 'foreign' | 'shape' | 'not_finite' | 'disagrees'
 
 export type Effect =
   | { readonly type: 'lease'; readonly member: string; readonly unit: Block; readonly attempt: number }
   /** The unit's sum, which enters the tree; there is one for each unit. */
-  | { readonly type: 'accept'; readonly unit: Block; readonly sum: Float32Array }
+  | { readonly type: 'accept'; readonly unit: Block; readonly sum: Float32Array; readonly norm: number }
+  /** Two members gave the same. */
+  | { readonly type: 'agreed'; readonly members: readonly string[] }
+  /** Its result was another than two others': nothing of it is believed any more. */
+  | { readonly type: 'distrust'; readonly member: string }
   /** Another member's result was used: this one need not go on. */
   | { readonly type: 'cancel'; readonly member: string; readonly attempt: number }
   | { readonly type: 'refuse'; readonly member: string; readonly reason: Refusal }
@@ -114,6 +136,8 @@ export function openRound(fence: Fence, units: readonly Block[], rules: RoundRul
     leases: new Map(),
     filled: new Set(),
     spoilt: new Map(),
+    opinions: new Map(),
+    hasAudited: false,
     reason: '',
   }
 }

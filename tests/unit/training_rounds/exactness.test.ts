@@ -157,6 +157,55 @@ describe('answers', () => {
   })
 })
 
+describe('a worker that lies', () => {
+  /** Changes the gradients that a worker answers with, not their loss and weight. */
+  const lying = (change: (value: number) => number): Interceptor => (next) => async (request) => {
+    const response = await next(request)
+    if (response.kind !== 'unary') return response
+    const value = decodePayload(response.payload) as Answer
+    const { data, shape } = value.sum.sum
+    const changed = data.map((one, i) => i < data.length - 2 ? change(one) : one)
+    const answer = { ...value, sum: { sum: Tensor.from('float32', shape, changed) } }
+    return { ...response, payload: encodePayload(answer, 'tensors') }
+  }
+
+  it.each([
+    ['by the sign', (value: number) => -value],
+    ['by a hundredth', (value: number) => value * 1.01],
+    ['by the largest numbers there are', (value: number) => Math.sign(value) * 3e38],
+  ])('%s is found out by two others, and the weights are as if it had not been there', { timeout: 60_000 }, async (
+    _,
+    change,
+  ) => {
+    const workers = poolOf(2)
+    workers.addWorker(engine, task.blobs, [lying(change)])
+    const hub = new LocalPool()
+    hub.addRelay(workers)
+    const steps = 20
+    const { parameters } = await train('momentum', hub, { steps })
+    expect(parameters).toEqual((await train('momentum', poolOf(1), { steps })).parameters)
+    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBe(1)
+    expect(workers.metrics.valueOf('shoal_training_refused_total', { reason: 'disagrees' })).toBe(1)
+    // Whoever is honest was checked as well, and stays.
+    expect(workers.metrics.valueOf('shoal_training_audits_total')).toBeGreaterThan(1)
+  })
+
+  it('in the middle of a run, by gradients beyond all proportion, changes nothing', { timeout: 60_000 }, async () => {
+    const random = seededRandom(9)
+    const workers = poolOf(2)
+    let calls = 0
+    const late: Interceptor = (next) => (request) =>
+      calls++ < 30 ? next(request) : lying((value) => value * (1e5 + random()))(next)(request)
+    workers.addWorker(engine, task.blobs, [late])
+    const hub = new LocalPool()
+    hub.addRelay(workers)
+    const steps = 40
+    const { parameters } = await train('momentum', hub, { steps })
+    expect(parameters).toEqual((await train('momentum', poolOf(1), { steps })).parameters)
+    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBe(1)
+  })
+})
+
 describe('gradients that are rounded on the wire', () => {
   it.each(['fp16', 'int8'] as const)('as %s train nearly the same weights', { timeout: 60_000 }, async (format) => {
     const steps = 60

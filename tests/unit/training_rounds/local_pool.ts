@@ -2,6 +2,7 @@ import { type Bytes, sha256Hex } from '../../../shared/base/bytes.ts'
 import { systemClock } from '../../../shared/base/clock.ts'
 import { silentLog } from '../../../shared/base/log.ts'
 import { Metrics } from '../../../shared/base/metrics.ts'
+import { seededRandom } from '../../../shared/base/random.ts'
 import type { Engine } from '../../../shared/engine/engine.ts'
 import { openEngine } from '../../../shared/engine/open_engine.ts'
 import { describeHost, loadOrtNode } from '../../../shared/engine/ort_node.ts'
@@ -87,7 +88,13 @@ export class LocalPool implements Directory {
 
   /** A relay with the workers of another pool behind it. */
   addRelay(workers: LocalPool): string {
-    const deps = { clock: systemClock, metrics: workers.metrics, log: silentLog, directory: workers }
+    const deps = {
+      clock: systemClock,
+      metrics: workers.metrics,
+      log: silentLog,
+      random: seededRandom(1),
+      directory: workers,
+    }
     return this.add(relayTraining(deps))
   }
 

@@ -44,6 +44,7 @@ export const RULES: RoundRules = {
   overdueRestCapMs: 400,
   minSpoilt: 1000,
   maxSpoilt: 1000,
+  doubts: { typicalNorm: 0, tolerance: 1e-3 },
 }
 
 /**
