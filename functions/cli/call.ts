@@ -2,6 +2,12 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { Inference } from '../../shared/contracts/inference.ts'
+import { encodeUtf8 } from '../../shared/base/bytes.ts'
+import { systemClock } from '../../shared/base/clock.ts'
+import { Deadline } from '../../shared/rpc/deadline.ts'
+import { newTrace } from '../../shared/rpc/trace.ts'
+import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
+import { decodePayload } from '../../shared/wire/payload.ts'
 import { createClient } from '../../shared/rpc/create_client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
@@ -30,6 +36,7 @@ VALUE is JSON (nested arrays give the shape), @FILE.json, or @FILE.png for an in
   --model-version V   a version of the model (default: the newest)
   --out DIR           writes outputs that are pictures to DIR as PNG
   --json              prints outputs as JSON
+  --stream            calls a streaming method: each item on a line of its own
   --timeout MS        over all attempts (default 30000)
 ${GATEWAY_HELP}
 
@@ -47,10 +54,12 @@ export const call: Command = {
       out: { type: 'string' },
       json: { type: 'boolean', default: false },
       timeout: { type: 'string', default: '30000' },
+      stream: { type: 'boolean', default: false },
     })
     if (!target) throw invalid('Cannot call: a MODEL or SERVICE/METHOD is required, got none')
     const access = gatewayAccess(values, process.env)
     const timeoutMs = wholeNumber('timeout', values.timeout, 1, 3_600_000)
+    if (values.stream) return await callStream(access, target, inputs[0] ?? '{}', timeoutMs)
     if (target.includes('/')) return await callFunction(access, target, inputs[0] ?? '{}', timeoutMs)
     await callModel(access, target, inputs, {
       version: values['model-version'],
@@ -67,6 +76,19 @@ async function callFunction(access: GatewayAccess, target: string, json: string,
     headers: { 'content-type': 'application/json', 'connect-timeout-ms': String(timeoutMs) },
   })
   process.stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`)
+}
+
+async function callStream(access: GatewayAccess, target: string, json: string, timeoutMs: number): Promise<void> {
+  const [service = '', method = ''] = target.split('/')
+  const { send } = fetchTransport(access.url, { codec: 'json', headers: access.headers })
+  using deadline = new Deadline(systemClock, timeoutMs)
+  const response = await send({
+    ...{ service, method, version: '', group: 'default', stream: true, idempotent: false, metadata: {} },
+    ...{ timeoutMs, signal: deadline.signal, traceparent: newTrace() },
+    payload: { codec: 'json', body: encodeUtf8(json) },
+  })
+  if (response.kind !== 'stream') throw invalid(`Cannot stream ${target}: it answered with one value`)
+  for await (const item of response.payloads) process.stdout.write(`${JSON.stringify(decodePayload(item))}\n`)
 }
 
 interface ModelCall {

@@ -1,6 +1,7 @@
 import type { Hono } from 'hono'
 import * as z from 'zod'
 import { Inference } from '../../shared/contracts/inference.ts'
+import { JOB_STATES, jobRequest } from '../../shared/contracts/jobs.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import { modelOptions } from '../../shared/models/model_options.ts'
 import type { Schema } from '../../shared/rpc/contract.ts'
@@ -31,6 +32,7 @@ const listing = z.object({
   groups: z.array(z.string()),
   instances: z.array(z.looseObject({ id: z.string(), version: z.string(), group: z.string(), ageMs: z.number() })),
 })
+const job = z.looseObject({ id: z.string(), state: z.enum(JOB_STATES), service: z.string(), method: z.string() })
 const lease = z.object({ id: z.string(), ttlMs: z.number() })
 const infer: Described = {
   summary: 'Run a model, by the Open Inference Protocol',
@@ -78,6 +80,24 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   'PUT /blobs/{sha256}': { summary: 'Store bytes by their hash', bodyType: 'application/octet-stream' },
   'POST /relays/{relay}/rpc/{service}/{method}': { summary: 'Call one relay, for training', body: z.looseObject({}) },
   'GET /blobs/{sha256}': { summary: 'The bytes of a model', answerType: 'application/octet-stream' },
+  'POST /jobs': {
+    summary: 'Keep a call until someone can do it; a list keeps many at once',
+    body: z.union([jobRequest, z.array(jobRequest)]),
+    answer: z.looseObject({ id: z.string() }),
+    status: 202,
+  },
+  'GET /jobs': {
+    summary: 'Jobs that have failed for good',
+    answer: z.object({ jobs: z.array(job) }),
+    query: ['state'],
+  },
+  'GET /jobs/{id}': { summary: 'A job and its result', answer: job },
+  'DELETE /jobs/{id}': { summary: 'Cancel a job', answer: job },
+  'POST /jobs/{id}/retry': { summary: 'Queue a job that is dead again', answer: job },
+  'GET /jobs/{id}/events': { summary: 'A job now and after each change', answerType: 'text/event-stream' },
+  'GET /operations/report': { summary: 'What this process holds and does', answer: z.looseObject({}) },
+  'POST /operations/heap-snapshot': { summary: 'A snapshot of the heap', answerType: 'application/json' },
+  'POST /operations/cpu-profile': { summary: 'A profile of the processor', answerType: 'application/json' },
   'POST /workers/enrol': {
     summary: 'A token for one socket of a worker',
     answer: z.object({ relay: z.string(), token: z.string(), expiresInMs: z.number(), connect: z.string() }),

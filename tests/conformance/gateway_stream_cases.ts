@@ -10,6 +10,7 @@ import { defineService, serverStreaming } from '../../shared/rpc/contract.ts'
 import type { HttpCodec } from '../../shared/rpc/http.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
+import { runHere } from '../unit/cli/in_process.ts'
 import { eventually, refusal } from './expectations.ts'
 import { ask } from './gateway_http.ts'
 
@@ -104,6 +105,21 @@ export function streamCases(at: () => string): void {
     expect(refused.json.message).toContain('at "count"')
     const unknown = await ask(at(), 'POST', '/rpc/demo.Nothing/tick', { json: {}, headers })
     expect([unknown.status, unknown.json.code]).toEqual([404, 'not_found'])
+  })
+
+  it('is read by the command line, item by item', async () => {
+    const args = ['call', 'demo.Ticks/tick', '{"count":3}', '--stream', '--gateway', at()]
+    const { stdout, line } = await runHere(args)
+    expect([stdout.trim().split('\n').map((one) => JSON.parse(one).n), line]).toEqual([[0, 1, 2], ''])
+    const failing = await runHere([
+      'call',
+      'demo.Ticks/tick',
+      '{"count":1,"fails":true}',
+      '--stream',
+      '--gateway',
+      at(),
+    ])
+    expect([failing.stdout, failing.line]).toEqual(['{"n":0,"filler":""}\n', 'shoal: Cannot tick further'])
   })
 
   it('stops the function when its reader stops, and makes it wait for a slow one', async () => {

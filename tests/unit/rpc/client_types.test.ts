@@ -3,7 +3,8 @@ import * as z from 'zod'
 import { type CallOptions, type Client, clientOver } from '../../../shared/rpc/client.ts'
 import { defineService, serverStreaming, unary } from '../../../shared/rpc/contract.ts'
 import { createClient } from '../../../shared/create_client.ts'
-import { type Context, implement } from '../../../shared/rpc/server.ts'
+import { serve, type ServedFunction } from '../../../shared/registry/serve.ts'
+import { type Context, type Handlers, implement } from '../../../shared/rpc/server.ts'
 import { memoryTransport } from '../../../shared/rpc/transports/memory.ts'
 import { tensors } from '../../../shared/contracts/fields.ts'
 import type { Tensor } from '../../../shared/wire/tensor.ts'
@@ -88,6 +89,13 @@ describe('types of a server', () => {
       infer: ({ inputs }) => Promise.resolve({ outputs: inputs }),
     })
     expectTypeOf(shop.contract.name).toBeString()
+    const handlers = { ...shop.handlers } as unknown as Handlers<typeof Shop>
+    const served = () => serve(Shop, handlers, { limits: { price: { maxConcurrent: 4, maxQueued: 8 } } })
+    expectTypeOf(served).returns.toEqualTypeOf<ServedFunction>()
+    // @ts-expect-error a limit of a method that is not there
+    void (() => serve(Shop, handlers, { limits: { buy: { maxConcurrent: 4 } } }))
+    // @ts-expect-error a limit without a number of places
+    void (() => serve(Shop, handlers, { limits: { price: {} } }))
     const misuse = () => {
       // @ts-expect-error a method is missing
       implement(Shop, { price: () => ({ cents: '1' }), infer: () => ({ outputs: {} }) })
