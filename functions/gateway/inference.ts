@@ -177,8 +177,6 @@ function withoutPool(thrown: unknown): unknown {
   return new RpcError(
     'unavailable',
     'Cannot run the model: no worker is connected (open /join in a browser, or run "shoal worker")',
-    {
-      retryAfterMs: 1000,
-    },
+    { retryAfterMs: 1000, neverSent: true },
   )
 }

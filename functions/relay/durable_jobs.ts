@@ -1,8 +1,11 @@
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
 import { Jobs } from '../../shared/contracts/jobs.ts'
+import { Pool } from '../../shared/contracts/pool.ts'
 import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
 import type { Hub } from '../../shared/relay/hub.ts'
 import { implement, type Implementation } from '../../shared/rpc/server.ts'
+import type { Instance } from '../../shared/stores/lease_store.ts'
 import { cloudflarePlatform, type GatewayEnv } from '../gateway/cloudflare_platform.ts'
 import { gatewayConsumer } from '../gateway/job_consumer.ts'
 import { wireGateway } from '../gateway/wire.ts'
@@ -56,7 +59,8 @@ export class DurableJobs {
       ...platform,
       metrics,
       reachRelay: (name) => name === hub().name ? hub().send : platform.reachRelay(name),
-      localPools: () => [],
+      // Known here before the registry has heard of it.
+      localPools: () => hub().populated ? [poolOf(hub())] : [],
     })
     return gatewayConsumer(gateway, () => hub().usable, {
       // No timer: it would keep the object awake. An hour and more is left to the beats.
@@ -65,5 +69,20 @@ export class DurableJobs {
         return () => {}
       },
     })
+  }
+}
+
+/** The relay's own pool, as its registration describes it. */
+function poolOf({ name, usable }: Hub): Instance {
+  return {
+    id: name,
+    service: Pool.name,
+    version: Pool.version,
+    group: 'default',
+    address: { kind: 'relay', name },
+    incarnation: name,
+    ttlMs: DEFAULTS.durableRelayLeaseMs,
+    weight: usable,
+    zone: '',
   }
 }

@@ -7,7 +7,9 @@ import { checkName } from './lease_record.ts'
  * redis_jobs.ts, under one conformance suite. What a job does and what came of it are texts that the store does not read.
  *
  * A job is given out under a lease, at least once, each time with a higher `attempt`. Its outcome is accepted from the
- * latest attempt alone, and once: whoever was given it before and comes back late is refused. What was submitted is kept
+ * latest attempt alone, and once: whoever was given it before and comes back late is refused. A job whose lease ran out
+ * waits a moment by chance (full jitter) before it is given out again: if it was what took its consumer down, those that
+ * went down with it are not there the next time. What was submitted is kept
  * as durably as the store keeps anything, from the moment that `submit` has answered.
  */
 export interface JobStore {

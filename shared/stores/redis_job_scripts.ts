@@ -161,7 +161,12 @@ end
 local function due(set) return call('ZRANGEBYSCORE', set, '-inf', ms(nowMs), 'LIMIT', 0, ${TENDED}) end
 for _, id in ipairs(due(running)) do
   local job = P .. 'job:' .. id
-  if call('HGET', job, 'state') == 'running' then fail(id, job, '${REASONS.vanished}', 0)
+  local has = call('HMGET', job, 'state', 'failures')
+  if has[1] == 'running' then
+    -- Chance as good as any: the same for all replicas of this Redis.
+    local chance = tonumber(string.sub(redis.sha1hex(id .. ms(nowMs)), 1, 8), 16) / 4294967296
+    local spanMs = math.min(${DEFAULTS.jobRetryCapMs}, ${DEFAULTS.jobRetryBaseMs} * 2 ^ has[2])
+    fail(id, job, '${REASONS.vanished}', math.floor(chance * spanMs))
   else call('ZREM', running, id) end
 end
 for _, id in ipairs(due(delayed)) do

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { fullJitterMs, type Random } from '../base/random.ts'
 import { LIMITS } from '../base/limits.ts'
 import {
   checkBatch,
@@ -52,7 +53,7 @@ const SCHEMA = `
  * @param clock one that follows wall time, such as `Date`: it is compared across restarts and processes
  * @throws RpcError `unavailable` if the file cannot be opened
  */
-export function openSqliteJobs(path: string, clock: Pick<Clock, 'now'>): JobStore {
+export function openSqliteJobs(path: string, clock: Pick<Clock, 'now'>, random: Random = Math.random): JobStore {
   const file = new SqliteFile(path, SCHEMA, 'nothing')
   const sql = prepare(file)
   const now = () => Math.floor(clock.now())
@@ -103,7 +104,9 @@ export function openSqliteJobs(path: string, clock: Pick<Clock, 'now'>): JobStor
 
   /** Whatever has fallen due by itself. @returns jobs to be forgotten that have blobs */
   function tend(nowMs: number): string[] {
-    for (const job of sql.vanished.all(nowMs) as unknown as ClaimedRow[]) fail(job, REASONS.vanished, 0, nowMs)
+    for (const job of sql.vanished.all(nowMs) as unknown as ClaimedRow[]) {
+      fail(job, REASONS.vanished, Math.floor(fullJitterMs(job.failures, RETRY, random)), nowMs)
+    }
     sql.ripen.run(nowMs)
     const forgotten: string[] = []
     for (const { id, state, failures, has_blobs } of sql.ended.all(nowMs, TENDED) as unknown as EndedRow[]) {
@@ -187,6 +190,7 @@ export function openSqliteJobs(path: string, clock: Pick<Clock, 'now'>): JobStor
   }
 }
 
+const RETRY = { baseMs: DEFAULTS.jobRetryBaseMs, capMs: DEFAULTS.jobRetryCapMs }
 /** Jobs whose time is over that one exchange looks after: more wait for the next. */
 const TENDED = 200
 
