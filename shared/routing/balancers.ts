@@ -25,6 +25,8 @@ export const BALANCERS = {
 export type BalancerName = keyof typeof BALANCERS
 
 export const DEFAULT_BALANCER: BalancerName = 'peak_ewma'
+/** Of calls that have a hash key and name no other. */
+export const KEYED_BALANCER: BalancerName = DEFAULT_BALANCER
 
 export function isBalancer(name: string): name is BalancerName {
   return Object.hasOwn(BALANCERS, name)

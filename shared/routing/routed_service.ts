@@ -8,7 +8,7 @@ import { NO_METADATA } from '../rpc/metadata.ts'
 import type { Interceptor, RpcRequest, RpcResponse, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
 import { invalid } from '../wire/errors.ts'
-import { type BalancerName, BALANCERS, DEFAULT_BALANCER, isBalancer } from './balancers.ts'
+import { type BalancerName, BALANCERS, DEFAULT_BALANCER, isBalancer, KEYED_BALANCER } from './balancers.ts'
 import { Breaker } from './breaker.ts'
 import { LatencyQuantile } from './latency_quantile.ts'
 import { LoadBook, type OutstandingCall } from './load.ts'
@@ -92,10 +92,13 @@ export class RoutedService {
     return this.outliers && !this.outliers.isQuiet ? this.outliers.without(set, clock.now()) : set
   }
 
-  /** The balancer for a call: the one that it names, or the service's. */
+  /** The balancer for a call: the one that it names, that of keys if it has one, or the service's. */
   pickerFor({ metadata }: RpcRequest): Picker {
-    const name = metadata === NO_METADATA ? undefined : metadata['shoal-balancer']
-    if (name === undefined) return this.#picker
+    if (metadata === NO_METADATA) return this.#picker
+    const name = metadata['shoal-balancer']
+    if (name === undefined) {
+      return metadata['shoal-hash-key'] === undefined ? this.#picker : this.#pickerOf(KEYED_BALANCER)
+    }
     if (isBalancer(name)) return this.#pickerOf(name)
     throw invalid(
       `Cannot call ${this.name}: shoal-balancer must be one of ${Object.keys(BALANCERS).join(', ')}, got "${name}"`,
