@@ -1,4 +1,5 @@
 import type { Random } from '../base/random.ts'
+import { consistentHash } from './consistent_hash.ts'
 import type { LoadBook } from './load.ts'
 import { type Cost, least, p2c, type Picker, roundRobin, weightedRandom } from './picker.ts'
 
@@ -20,13 +21,14 @@ export const BALANCERS = {
   least_loaded: (deps) => least(outstanding(deps), deps.random),
   round_robin: ({ random }) => roundRobin(random),
   random: ({ random }) => weightedRandom(random),
+  consistent_hash: ({ book, random }) => consistentHash(({ id }) => book.outstanding(id), random),
 } satisfies Record<string, (deps: BalancerDeps) => Picker>
 
 export type BalancerName = keyof typeof BALANCERS
 
 export const DEFAULT_BALANCER: BalancerName = 'peak_ewma'
 /** Of calls that have a hash key and name no other. */
-export const KEYED_BALANCER: BalancerName = DEFAULT_BALANCER
+export const KEYED_BALANCER: BalancerName = 'consistent_hash'
 
 export function isBalancer(name: string): name is BalancerName {
   return Object.hasOwn(BALANCERS, name)

@@ -16,6 +16,7 @@ import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
 import { hubSuite } from '../unit/relay/hub_suite.ts'
 import { balancersSuite } from '../unit/routing/balancers_suite.ts'
 import { breakerSuite } from '../unit/routing/breaker_suite.ts'
+import { consistentHashSuite } from '../unit/routing/consistent_hash_suite.ts'
 import { hedgeSuite } from '../unit/routing/hedge_suite.ts'
 import { loadSuite } from '../unit/routing/load_suite.ts'
 import { outliersSuite } from '../unit/routing/outliers_suite.ts'
@@ -82,6 +83,7 @@ export const suites: readonly Suite[] = [
   breakerSuite,
   hedgeSuite,
   balancersSuite,
+  consistentHashSuite,
   routerSuite,
   policySuite,
   tableSuite,
