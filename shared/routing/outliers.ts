@@ -19,11 +19,17 @@ interface Record {
  * elsewhere, and the rest could not carry the load of all. Source: Envoy's outlier detection.
  */
 export class Outliers {
+  readonly #baseMs: number
   readonly #records = new Map<string, Record>()
   /** What is left of a set, until the next ejection or the end of one. */
   #left = new WeakMap<Instances, Instances>()
   /** The end of the next ejection to end; Infinity while nobody is out. */
   #nextEndMs = Infinity
+
+  /** @param baseMs how long the first ejection lasts, and how much longer each one after it */
+  constructor(baseMs: number = DEFAULTS.ejectionBaseMs) {
+    this.#baseMs = baseMs
+  }
 
   /** Instances that something is remembered of. */
   get size(): number {
@@ -70,8 +76,8 @@ export class Outliers {
     if (++record.failures < DEFAULTS.ejectionFailures) return 'counted'
     const out = set.filter((one) => this.#isOut(one.id, nowMs)).length
     if (out + 1 > set.length * DEFAULTS.ejectionMaxShare) return 'spared'
-    const times = Math.min(timesAt(record, nowMs) + 1, DEFAULTS.ejectionMaxTimes)
-    Object.assign(record, { failures: 0, times, endsAtMs: nowMs + times * DEFAULTS.ejectionBaseMs })
+    const times = Math.min(this.#timesAt(record, nowMs) + 1, DEFAULTS.ejectionMaxTimes)
+    Object.assign(record, { failures: 0, times, endsAtMs: nowMs + times * this.#baseMs })
     this.#changed(nowMs)
     return 'ejected'
   }
@@ -102,16 +108,14 @@ export class Outliers {
     this.#nextEndMs = Infinity
     for (const [id, record] of this.#records) {
       if (nowMs < record.endsAtMs) this.#nextEndMs = Math.min(this.#nextEndMs, record.endsAtMs)
-      else if (record.failures === 0 && timesAt(record, nowMs) === 0) this.#records.delete(id)
+      else if (record.failures === 0 && this.#timesAt(record, nowMs) === 0) this.#records.delete(id)
     }
   }
-}
 
-/** Ejections that are not forgiven yet. */
-function timesAt({ times, endsAtMs }: Record, nowMs: number): number {
-  let left = times
-  for (let calmMs = nowMs - endsAtMs; left > 0 && calmMs >= left * DEFAULTS.ejectionBaseMs; left--) {
-    calmMs -= left * DEFAULTS.ejectionBaseMs
+  /** Ejections that are not forgiven yet. */
+  #timesAt({ times, endsAtMs }: Record, nowMs: number): number {
+    let left = times
+    for (let calmMs = nowMs - endsAtMs; left > 0 && calmMs >= left * this.#baseMs; left--) calmMs -= left * this.#baseMs
+    return left
   }
-  return left
 }

@@ -55,7 +55,8 @@ export class RoutedService {
     this.#policy = policy
     this.book = new LoadBook(clock)
     this.budget = new RetryBudget(clock)
-    this.outliers = policy.outliers === false ? undefined : new Outliers()
+    const { outliers = true } = policy
+    this.outliers = outliers === false ? undefined : new Outliers(outliers === true ? undefined : outliers.baseMs)
     this.breaker = policy.breaker === false
       ? undefined
       : new Breaker(random, (to) => metrics.count('shoal_router_breaker_changes_total', { to }))

@@ -5,7 +5,7 @@
 import type { AddressInfo } from 'node:net'
 import process from 'node:process'
 import { serve as listen } from '@hono/node-server'
-import { systemClock } from '../../shared/base/clock.ts'
+import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { newId, seededRandom } from '../../shared/base/random.ts'
 import { Announcer } from '../../shared/registry/announcer.ts'
@@ -14,7 +14,7 @@ import type { Instance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../shared/stores/tcp_redis.ts'
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
-import { RpcError } from '../../shared/wire/errors.ts'
+import { type ErrorCode, RpcError } from '../../shared/wire/errors.ts'
 import { Who } from './who.ts'
 
 export interface InstanceSettings {
@@ -28,12 +28,38 @@ export interface InstanceSettings {
   copies?: number
 }
 
+/** How it answers from now on. Told by `POST /conduct`, which says how many calls came since it was last told. */
+export interface Conduct {
+  delayMs?: number
+  /** Every call fails with this code; of each `everyMs`, where given, those of the first `failsForMs`. */
+  fails?: ErrorCode
+  failsForMs?: number
+  everyMs?: number
+}
+
 const settings = JSON.parse(process.argv[2] ?? '') as InstanceSettings
 const { id, redis: { url, token }, ttlMs, dropBeats = 0, copies } = settings
 const ids = copies === undefined ? [id] : Array.from({ length: copies }, (_, i) => `${id}${i}`)
 
 const leases = redisLeases(token === undefined ? tcpRedis(url) : upstashRedis({ url, token }))
-const app = serve(Who, { who: () => ({ id }) })
+
+let conduct: Conduct = {}
+let calls = 0
+const app = serve(Who, {
+  async who() {
+    calls++
+    const { delayMs, fails, failsForMs = 1, everyMs = 1 } = conduct
+    if (delayMs !== undefined) await sleep(systemClock, delayMs)
+    if (fails && Date.now() % everyMs < failsForMs) throw new RpcError(fails, 'Cannot answer: told not to')
+    return { id }
+  },
+})
+app.post('/conduct', async (context) => {
+  conduct = await context.req.json()
+  const answer = { calls }
+  calls = 0
+  return context.json(answer)
+})
 const server = listen({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' }, async ({ port }: AddressInfo) => {
   const announcers = ids.map((id) => announce(id, `http://127.0.0.1:${port}`))
   await Promise.all(announcers.map((announcer) => announcer.start()))

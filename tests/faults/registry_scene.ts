@@ -34,7 +34,7 @@ export class RegistryScene implements AsyncDisposable {
       await Promise.all([scene.#startGateway(env), ...instances.map((settings) => scene.start(settings))])
       await eventually(async () => (await scene.listed()).length === instances.length)
       // A first call, so that the gateway holds the table.
-      await eventually(async () => (await scene.call()).ok)
+      if (instances.length > 0) await eventually(async () => (await scene.call()).ok)
       return scene
     } catch (thrown) {
       await scene[Symbol.asyncDispose]()
@@ -59,10 +59,11 @@ export class RegistryScene implements AsyncDisposable {
     return gateway
   }
 
-  async call(): Promise<Call> {
+  /** @param added headers beside the usual */
+  async call(added?: Record<string, string>): Promise<Call> {
     const startedAtMs = performance.now()
     const path = `/rpc/${Who.name}/who`
-    const headers = { 'shoal-idempotent': '1', 'connect-timeout-ms': '5000' }
+    const headers = { 'shoal-idempotent': '1', 'connect-timeout-ms': '5000', ...added }
     const { status, json } = await ask(this.url, 'POST', path, { json: {}, headers }).catch((thrown) => ({
       status: 0,
       json: { message: String(thrown) },
@@ -80,7 +81,8 @@ export class RegistryScene implements AsyncDisposable {
   /** A gauge or counter of the gateway. */
   async metric(name: string): Promise<number> {
     const { text } = await ask(this.url, 'GET', '/metrics')
-    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1] ?? 0)
+    const line = text.split('\n').find((each) => each.startsWith(`${name} `))
+    return Number(line?.slice(name.length + 1) ?? 0)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,9 +117,10 @@ export class Load {
   readonly #pending = new Set<Promise<void>>()
   readonly #timer: ReturnType<typeof setInterval>
 
-  constructor(scene: RegistryScene, perSecond = 40) {
+  /** @param headers of each call, beside the usual */
+  constructor(scene: RegistryScene, perSecond = 40, headers?: Record<string, string>) {
     this.#timer = setInterval(() => {
-      const call: Promise<void> = scene.call().then((done) => {
+      const call: Promise<void> = scene.call(headers).then((done) => {
         this.calls.push(done)
         this.#pending.delete(call)
       })

@@ -223,6 +223,9 @@ export const httpSuite: Suite = {
       const other = { accept: '*/*', 'user-agent': 'u', 'shoal-version': '1.x', 'shoal-other': 'o' }
       const { metadata } = await read({ ...secrets, ...added, ...other, 'x-mine': 'yes', 'X-Other': 'too' })
       assert.deepEqual(metadata, { 'x-mine': 'yes', 'x-other': 'too' })
+      // What is for whoever routes the call, and nothing else that begins like it.
+      const routing = { 'shoal-hash-key': 'a', 'shoal-balancer': 'random' }
+      assert.deepEqual((await read({ ...routing, 'shoal-attempts': '9', 'shoal-worker': 'w' })).metadata, routing)
     },
 
     'errors have their code, status and particulars': async () => {
