@@ -5,6 +5,7 @@ import { invalid, RpcError } from './errors.ts'
 import { scan, type TextPlace } from './scan.ts'
 import { scanJson } from './scan_json.ts'
 import { fromJsonValues, Tensor } from './tensor.ts'
+import { headBytes, writeHead } from './tensor_head.ts'
 
 /**
  * Values ↔ bytes. In msgpack a tensor is an ordinary map {$tensor, shape, pad, data} that any msgpack library reads;
@@ -65,28 +66,56 @@ function encodeSkeleton(value: unknown, mode: 'encode' | 'encodeSharedRef'): Byt
  * @throws RpcError `internal` for what msgpack cannot hold (functions, symbols, bigints)
  */
 export function encodeParts(value: unknown): Uint8Array[] {
-  return withTensors(encodeSkeleton(value, 'encode'))
-}
-
-/** Encodes a value as one msgpack message. */
-export function encode(value: unknown): Bytes {
   const skeleton = encodeSkeleton(value, 'encode')
-  return slots.length === 0 ? skeleton : concat(withTensors(skeleton))
-}
-
-function withTensors(skeleton: Uint8Array): Uint8Array[] {
   const parts: Uint8Array[] = []
   let from = 0
   let written = 0
   for (const { at, tensor } of slots.splice(0)) {
     const before = skeleton.subarray(from, at)
-    const head = tensorHead(tensor, written + before.byteLength)
+    const head = new Uint8Array(headBytes(tensor, written + before.byteLength))
+    writeHead(head, 0, tensor, written + before.byteLength)
     parts.push(before, head, tensor.bytes)
     written += before.byteLength + head.byteLength + tensor.bytes.byteLength
     from = at + PLACEHOLDER_BYTES
   }
   parts.push(skeleton.subarray(from))
   return parts
+}
+
+/** Encodes a value as one msgpack message: the pieces in one buffer, without making them first. */
+export function encode(value: unknown): Bytes {
+  const skeleton = encodeSkeleton(value, 'encodeSharedRef')
+  if (slots.length === 0) return skeleton.slice()
+  let total = skeleton.byteLength
+  let moved = 0
+  for (const { at, tensor } of slots) {
+    const added = headBytes(tensor, at + moved) + tensor.bytes.byteLength - PLACEHOLDER_BYTES
+    moved += added
+    total += added
+  }
+  const message = new Uint8Array(total)
+  let from = 0
+  let written = 0
+  for (const { at, tensor } of slots) {
+    written = copy(skeleton, from, at, message, written)
+    written = writeHead(message, written, tensor, written)
+    message.set(tensor.bytes, written)
+    written += tensor.bytes.byteLength
+    from = at + PLACEHOLDER_BYTES
+  }
+  copy(skeleton, from, skeleton.byteLength, message, written)
+  slots.length = 0
+  return message
+}
+
+/** A view costs more than these bytes do. */
+const COPIED_ONE_BY_ONE = 64
+
+/** @returns where what follows goes */
+function copy(source: Uint8Array, from: number, to: number, target: Uint8Array, at: number): number {
+  if (to - from > COPIED_ONE_BY_ONE) target.set(source.subarray(from, to), at)
+  else for (let i = from; i < to; i++) target[at + i - from] = source[i] ?? 0
+  return at + to - from
 }
 
 /**
@@ -173,35 +202,6 @@ export function decodeJson(bytes: Uint8Array): unknown {
   if (mayBeIllFormed) requireWellFormed(value)
   return hasTensors ? mapTensors(value, readJsonTensor) : value
 }
-
-/** Everything of a tensor's map but its data, padded so that the data start at a multiple of 8. */
-function tensorHead(tensor: Tensor, at: number): Uint8Array {
-  const description = encodeSkeleton({ $tensor: tensor.dtype, shape: tensor.shape }, 'encodeSharedRef')
-  const size = tensor.bytes.byteLength
-  const lengthBytes = size < 0x100 ? 1 : size < 0x10000 ? 2 : 4
-  const fixed = description.byteLength + PAD_KEY.byteLength + 2 + DATA_KEY.byteLength + 1 + lengthBytes
-  const pad = -(at + fixed) & 7
-  const head = new Uint8Array(fixed + pad)
-  head.set(description)
-  head[0] = 0x84 // four entries: $tensor, shape, pad, data
-  let offset = description.byteLength
-  head.set(PAD_KEY, offset)
-  offset += PAD_KEY.byteLength
-  head[offset] = 0xc4
-  head[offset + 1] = pad
-  offset += 2 + pad
-  head.set(DATA_KEY, offset)
-  offset += DATA_KEY.byteLength
-  head[offset] = lengthBytes === 1 ? 0xc4 : lengthBytes === 2 ? 0xc5 : 0xc6
-  const view = new DataView(head.buffer)
-  if (lengthBytes === 1) view.setUint8(offset + 1, size)
-  else if (lengthBytes === 2) view.setUint16(offset + 1, size)
-  else view.setUint32(offset + 1, size)
-  return head
-}
-
-const PAD_KEY = new Encoder().encode('pad')
-const DATA_KEY = new Encoder().encode('data')
 
 /** Replaces every map that holds "$tensor" by what `read` makes of it, in place. The depth was bounded by a scan. */
 function mapTensors(value: unknown, read: (map: Record<string, unknown>) => unknown): unknown {
