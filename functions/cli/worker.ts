@@ -76,6 +76,7 @@ export const worker: Command = {
     }
     const members: Member[] = []
     onStopSignal(async () => {
+      await host?.withdraw()
       await Promise.all(members.map((member) => member.stop()))
       await host?.close()
     })
@@ -108,7 +109,7 @@ async function joinOne(
     refused.push(joined)
   }
   const opened = await openHostEngine(device, { engines, log: options.log, refused })
-  for (const { runtime, reason } of opened.refused) say(`worker ${options.name}: not ${runtime}: ${reason}`)
+  for (const { runtime, reason } of opened.refused) sayOnce(`not ${runtime}: ${reason}`)
   return await joinInProcess(options, opened, host)
 }
 
@@ -126,6 +127,14 @@ function once(task: () => void): () => void {
     isDone = true
     task()
   }
+}
+
+/** What is true of the machine is told for the first of its workers. */
+const told = new Set<string>()
+function sayOnce(line: string): void {
+  if (told.has(line)) return
+  told.add(line)
+  say(line)
 }
 
 function say(line: string): void {

@@ -39,7 +39,7 @@ function makeRow(): Row<ListedWorker> {
       setTitle(id, worker.id)
       setText(device, deviceWord(worker.device))
       device.dataset.device = worker.device
-      setTitle(device, `onnxruntime-web, ${worker.build} build`)
+      setTitle(device, worker.build === 'native' ? 'onnxruntime-node' : `onnxruntime-web, ${worker.build} build`)
       setHidden(software, !worker.fallbackAdapter)
       setHidden(draining, !worker.draining)
       setText(adapter, adapterWord(worker.adapter))

@@ -70,6 +70,11 @@ export class InProcessRelay {
     return this.hub.open(link)
   }
 
+  /** Leaves the registry, and goes on serving whoever has not heard of it. */
+  async withdraw(): Promise<void> {
+    await this.#announce(false)
+  }
+
   async close(): Promise<void> {
     this.#cancelSweep()
     this.hub.close()

@@ -1,7 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { constantTimeEqual, toHex } from '../../shared/base/bytes.ts'
-import { systemClock } from '../../shared/base/clock.ts'
+import { sleep, systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { newId } from '../../shared/base/random.ts'
@@ -36,9 +37,14 @@ export interface HttpHost {
   metrics: Metrics
   /** Enrols a worker of this process. */
   enrol: AgentDeps['enrol']
+  /** Leaves the registry, and resolves when gateways have heard of it: until then they still call. */
+  withdraw(): Promise<void>
   /** Leaves the registry, ends its workers' links and stops listening. */
   close(): Promise<void>
 }
+
+/** Gateways refresh their tables this often, and take a moment for it. */
+const HEARD_MS = 1.5 * DEFAULTS.registryRefreshMs
 
 /** Addresses that nobody can call. */
 const UNSPECIFIED = /^(0\.0\.0\.0|::|\[::\])$/
@@ -102,6 +108,10 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     relay,
     metrics,
     enrol: async () => ({ token: (await relay.enrol()).token, socket: new LocalSocket((link) => relay.accept(link)) }),
+    async withdraw() {
+      await relay.withdraw()
+      await sleep(systemClock, HEARD_MS)
+    },
     async close() {
       await relay.close()
       const closed = new Promise((resolve) => server.close(resolve))

@@ -39,7 +39,7 @@ describe.skipIf(native === undefined)('onnxruntime-node', () => {
 })
 
 describe.skipIf(dawn === undefined)('Node with the package webgpu', () => {
-  let report: { info: DeviceInfo; results: CaseResult[] }
+  let report: { info: DeviceInfo; results: CaseResult[]; outputs: number[][] }
   // In a process of its own: where Vulkan is found is settled when a process starts.
   beforeAll(async () => {
     const running = startProcess('node', ['tests/conformance/engine_dawn_process.ts', dawn ?? ''], {
@@ -53,6 +53,15 @@ describe.skipIf(dawn === undefined)('Node with the package webgpu', () => {
   it('runs on the software adapter that Chromium brings, by Dawn', () => {
     expect(report.info).toMatchObject({ device: 'webgpu', build: 'jspi', fallbackAdapter: true })
     expect(report.info.adapter).toMatch(/swiftshader/i)
+  })
+
+  it('computes what WebAssembly does, in fresh threads side by side', async () => {
+    const expected = await networkOutputs(await open({ kind: 'web' }))
+    for (const outputs of report.outputs) {
+      expect(outputs).toHaveLength(expected.length)
+      outputs.forEach((value, i) => expect(value).toBeCloseTo(expected[i] ?? NaN, 5))
+    }
+    expect(report.outputs).toHaveLength(2)
   })
 
   // Opens no engine: only the names are read here.

@@ -94,13 +94,18 @@ export function hostCases(at: () => string): void {
     expect((await ask(host.url, 'GET', '/metrics')).status).toBe(404)
   })
 
+  /** A host in a process of its own, and its worker's id. */
+  const startHost = async (name: string, home: string) => {
+    const args = ['worker', '--http', '--device', 'wasm', '--name', name, '--gateway', at()]
+    const running = startCli(args, { env: { HOME: home } })
+    await running.wrote(new RegExp(`^worker ${name}: registered http:\\S+ at `, 'm'))
+    await eventually(async () => (await listedAt(at())).some((worker) => worker.name === name))
+    return { running, id: (await listedAt(at())).find((worker) => worker.name === name)?.id }
+  }
+
   it('loses no call when a host is killed', async () => {
-    const folder = await temporaryFolder()
-    const args = ['worker', '--http', '--device', 'wasm', '--name', 'doomed', '--gateway', at()]
-    const doomed = startCli(args, { env: { HOME: folder.path } })
-    await doomed.wrote(/^worker doomed: registered http:\S+ at /m)
-    await eventually(async () => (await listedAt(at())).some(({ name }) => name === 'doomed'))
-    const id = (await listedAt(at())).find(({ name }) => name === 'doomed')?.id
+    await using folder = await temporaryFolder()
+    const { running, id } = await startHost('doomed', folder.path)
     const seen = new Set<string | undefined>()
     // No faster than ten calls a second, since so many retries are always free: the dead host stays listed for seconds,
     // and while the relay's answers are slower than its refusals each call may try it first.
@@ -112,11 +117,28 @@ export function hostCases(at: () => string): void {
       for (const worker of answers) seen.add(worker)
       if (!seen.has(id)) continue
       // Not before it has answered. The next calls meet a listed host that is dead.
-      doomed.signal('SIGKILL')
+      running.signal('SIGKILL')
       after++
     }
-    expect((await doomed.ended).signal).toBe('SIGKILL')
-    await folder[Symbol.asyncDispose]()
+    expect((await running.ended).signal).toBe('SIGKILL')
+  }, 60_000)
+
+  it('loses no call when a host is asked to leave, however many come', async () => {
+    await using folder = await temporaryFolder()
+    const { running, id } = await startHost('leaving', folder.path)
+    const seen = new Set<string | undefined>()
+    let [isAsked, isOver] = [false, false]
+    void running.ended.then(() => isOver = true)
+    await Promise.all(Array.from({ length: 4 }, async (_, caller) => {
+      for (let calls = 0; !isOver; calls++) {
+        seen.add(await answeredBy([calls, caller, -calls]))
+        if (isAsked || !seen.has(id)) continue
+        isAsked = true
+        running.signal('SIGTERM')
+      }
+    }))
+    const { code, stderr } = await running.ended
+    expect([code, stderr]).toEqual([0, ''])
   }, 60_000)
 }
 
