@@ -109,6 +109,7 @@ const failed = [...load.failures.values()].reduce((sum, count) => sum + count, 0
 const result = {
   minutes,
   answered: load.answered,
+  shed: load.shed,
   failed,
   wrong: load.wrong,
   failures: Object.fromEntries(load.failures),
@@ -116,7 +117,7 @@ const result = {
   processes,
   leaks,
 }
-console.log(`${minutes} min, ${load.answered} calls answered, ${failed} failed, ${load.wrong} wrong`)
+console.log(`${minutes} min, ${load.answered} calls answered, ${load.shed} shed, ${failed} failed, ${load.wrong} wrong`)
 console.log(`${churn.joined} workers joined, ${churn.left} left, ${churn.killed} were killed`)
 for (const [reason, count] of load.failures) console.log(`  ${count} × ${reason}`)
 for (const { name, trends, files, handlesBefore, handlesAfter } of processes) {

@@ -1,5 +1,6 @@
 import { systemClock } from '../../shared/base/clock.ts'
 import { seededRandom } from '../../shared/base/random.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { inferenceAt } from '../conformance/gateway_http.ts'
 import { affine, affineModel } from '../fixtures/models.ts'
@@ -13,6 +14,8 @@ const WEIGHTS = { weights: [[1, -2], [0.5, 3], [4, 0.25]], bias: [0.5, -1] }
 export class SteadyLoad {
   answered = 0
   wrong = 0
+  /** Refused since they would have waited too long: right on a machine that is busy with other things. */
+  shed = 0
   readonly failures = new Map<string, number>()
   readonly #client: ReturnType<typeof inferenceAt>
   readonly #random = seededRandom(1)
@@ -56,6 +59,7 @@ export class SteadyLoad {
       if (!isRight) this.wrong++
       this.answered++
     } catch (thrown) {
+      if (thrown instanceof RpcError && thrown.code === 'resource_exhausted') return void this.shed++
       const reason = thrown instanceof Error ? thrown.message : String(thrown)
       this.failures.set(reason, (this.failures.get(reason) ?? 0) + 1)
     }
