@@ -127,7 +127,7 @@ async function offer(
     const sentMs = performance.now()
     pending.push(
       call(timeoutMs).then(() => {
-        offered.answered++
+        if (performance.now() - startedMs <= forMs) offered.answered++
         offered.latencies.push(performance.now() - sentMs)
       }, (thrown) => {
         offered.failed++
