@@ -38,6 +38,9 @@ const QUIET_MS = 200
 /** How long a worker may take to answer a close frame. */
 const CLOSE_MS = 1_000
 
+/** Connections whose request's headers do not come in time are closed: each holds memory, and says nothing. */
+const SLOW = { headersTimeout: DEFAULTS.headersTimeoutMs, connectionsCheckingInterval: 1_000 }
+
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
   keepCallsYoung()
@@ -55,7 +58,7 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
         port: options.port,
         websocket: { server: sockets },
         createServer: ((settings: ServerOptions, listener: RequestListener) =>
-          createServer(settings, (incoming, outgoing) => {
+          createServer({ ...settings, ...SLOW }, (incoming, outgoing) => {
             if (!serveRpc(incoming, outgoing)) {
               listener(incoming, outgoing)
             }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
 import type { DeviceWish } from '../../shared/engine/detect.ts'
 import type { DeviceInfo, Engine, RunTimings } from '../../shared/engine/engine.ts'
@@ -37,17 +38,24 @@ export interface Tab {
 /** Starts an engine in a Worker and joins the gateway that served this page. */
 export function joinTab(options: TabOptions): Tab {
   const givenUp = Promise.withResolvers<string>()
+  const visibility = new AbortController()
   let worker: { engine: LinkedEngine; agent: Agent } | undefined
   const start = async () => {
     const engine = await startEngine(options, givenUp.promise)
     engine.onRestart(options.onDevice)
     options.onDevice(engine.info)
-    worker = { engine, agent: startAgent(options, engine) }
+    const agent = startAgent(options, engine)
+    worker = { engine, agent }
+    const { signal } = visibility
+    const onVisibility = () => agent.share = document.visibilityState === 'hidden' ? DEFAULTS.hiddenShare : 1
+    document.addEventListener('visibilitychange', onVisibility, { signal })
+    onVisibility()
   }
   const started = start()
   return {
     started,
     async leave() {
+      visibility.abort()
       if (!worker) {
         givenUp.resolve('the tab has left')
         await started.catch(() => {})

@@ -70,6 +70,8 @@ export const DEFAULTS = {
   keyRefreshMs: 10_000,
   /** An enrolment token's life: long enough to open a socket, too short to share. */
   enrolTokenMs: 300_000,
+  /** From a connection's first byte to the end of its request's headers: a slow line sends 8 KB in a second. */
+  headersTimeoutMs: 10_000,
   /** A socket that has not said a valid hello by then is closed. */
   helloTimeoutMs: 5_000,
   /** Pings on a quiet socket; two unanswered ones end it. */
@@ -119,6 +121,10 @@ export const DEFAULTS = {
   /** What a caller is told to wait where nothing better is known, and the most it is told. */
   retryAfterMs: 1_000,
   retryAfterCapMs: 60_000,
+  /** What a worker's loaded models may take together, weights and copies: half of what WebAssembly can address. */
+  workerMemoryBytes: 2 * 1024 ** 3,
+  /** How much of its speed a hidden tab offers: browsers give it less of the processor, and others the GPU first. */
+  hiddenShare: 0.5,
   /** A worker that cannot work is left alone for base · 2^n, at most the cap: an engine restarts within a few seconds. */
   workerRestBaseMs: 500,
   workerRestCapMs: 2_000,

@@ -65,6 +65,8 @@ export const LIMITS = {
   maxLoadedModels: 1000,
   /** Ways to instances' addresses that a gateway keeps. Each holds at most a few idle connections. */
   maxUpstreams: 1024,
+  /** Of those, what a hibernating socket remembers: 4 KB of hashes in its attachment. */
+  maxAttachedModels: 64,
   /** Workers on one relay. A Durable Object serves about 1,000 messages a second. */
   maxWorkersPerRelay: 1024,
   /** Bytes a hibernating socket may carry (Cloudflare's bound on an attachment). */

@@ -23,6 +23,10 @@ export const workerState = z.object({
   served: z.number(),
   models: z.array(z.string()),
   connectedMs: z.number(),
+  /** How much of its usual speed it offers: less than 1 while its tab is hidden. */
+  share: z.number().optional(),
+  /** What its loaded models take, and may take. */
+  memory: z.object({ usedBytes: z.number(), budgetBytes: z.number() }).optional(),
 })
 export type WorkerState = z.infer<typeof workerState>
 

@@ -28,6 +28,27 @@ export const Worker = defineService({
   },
 })
 
+/** What a relay serves on a worker's socket, once it has welcomed the worker. */
+export const Relay = defineService({
+  name: 'shoal.Relay',
+  version: '1.0.0',
+  methods: {
+    /** How it stands with the worker: said whenever that has changed. */
+    report: unary({
+      input: z.object({
+        /** All models loaded now, the longest unused first. */
+        models: z.array(sha256).max(LIMITS.maxLoadedModels),
+        /** How much of its usual speed it offers: a tab that is hidden, less. */
+        share: z.number().gt(0).max(1),
+        memory: z.object({ usedBytes: z.number(), budgetBytes: z.number() }),
+      }),
+      output: z.object({}),
+      idempotent: true,
+    }),
+  },
+})
+export type Report = z.infer<typeof Relay.methods.report.input>
+
 const text = z.string().max(LIMITS.maxNameLength)
 
 /** The first frame of a worker: who it is and what it computes on. */

@@ -123,8 +123,8 @@ export class OrtEngine implements Engine {
       const inputs = specsOf('input', session.session.inputMetadata)
       specsOf('output', session.session.outputMetadata)
       // One with weights of its own files is too large to be opened a second time.
-      if (this.info.device === 'webgpu' && !trusted && !external) {
-        const compared = await this.#compare(session, inputs, bytes)
+      if (this.info.device === 'webgpu' && !trusted) {
+        const compared = await this.#compare(session, inputs, bytes, external)
         if (compared?.instead) {
           const warning =
             `it runs on WASM, because ${this.info.adapter} does not compute it right: ${compared.difference}`
@@ -153,9 +153,12 @@ export class OrtEngine implements Engine {
     session: OrtSession,
     specs: readonly TensorSpec[],
     bytes: Uint8Array,
+    external: readonly ExternalFile[] = [],
   ): Promise<{ golden?: Golden; difference?: string; instead?: OrtSession } | undefined> {
-    if (bytes.byteLength > LIMITS.maxComparedModelBytes) return undefined
-    const reference = await this.#runtime.createSession(bytes, { strict: false, device: 'wasm' }).catch(unlessOurs)
+    const total = external.reduce((sum, { data }) => sum + data.byteLength, bytes.byteLength)
+    if (total > LIMITS.maxComparedModelBytes) return undefined
+    const placing = { strict: false, device: 'wasm', external } as const
+    const reference = await this.#runtime.createSession(bytes, placing).catch(unlessOurs)
     if (!reference) return undefined
     const samples = await this.#sample(reference, specs)
     for (const { inputs, outputs } of samples) {

@@ -112,7 +112,8 @@ function isWorthIt(
 }
 
 function runMs(seat: Seat, paces: ModelPaces, model: string, rows: number): number | undefined {
-  const ms = seat.paces.get(model)?.expect(rows) ?? paces.guess(model, rows, seat.worker.weight)
+  const known = seat.paces.get(model)?.expect(rows) ?? paces.guess(model, rows, seat.worker.weight)
+  const ms = known === undefined ? undefined : known / seat.share
   if (seat.models.has(model)) return ms
   const loadMs = paces.loadMs(model)
   return loadMs === 0 ? ms : loadMs + (ms ?? paces.usual(model, rows) ?? 0)

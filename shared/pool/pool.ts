@@ -88,6 +88,18 @@ export class Pool {
     this.#dispatch()
   }
 
+  /**
+   * How it stands with a worker.
+   * @param models hashes of all that it has loaded
+   * @param share how much of its usual speed it offers
+   */
+  report(id: string, { models, share }: { models: readonly string[]; share: number }): void {
+    const seat = this.#seats.get(id)
+    if (!seat) return
+    this.#seats.report(seat, models, share)
+    this.#dispatch()
+  }
+
   /** Forgets a worker. Its runs reject by themselves, and their calls go to others. */
   remove(id: string): void {
     this.#seats.remove(id)

@@ -59,6 +59,8 @@ export class Seat {
   readonly runs: Run[] = []
   /** When its first run began, as far as can be told from here. */
   computingSinceMs = 0
+  /** How much of its usual speed it offers now. */
+  share = 1
   draining = false
   served = 0
   /** Failures as a whole since its last success. */
@@ -197,6 +199,14 @@ export class SeatBook {
     this.#place(seat)
   }
 
+  report(seat: Seat, models: readonly string[], share: number): void {
+    const loaded = new Set(models)
+    for (const model of seat.models) if (!loaded.has(model)) seat.forget(model)
+    for (const model of models) seat.models.add(model)
+    seat.share = share
+    this.#place(seat)
+  }
+
   /** Keeps a seat out of the choice until `wake`. */
   rest(seat: Seat, cancel: () => void): void {
     seat.rest(cancel)
@@ -273,7 +283,7 @@ export class SeatBook {
   #listOf(seat: Seat): LinkedList<Seat> | undefined {
     if (seat.draining || seat.resting || this.#seats.get(seat.worker.id) !== seat) return undefined
     if (seat.runs.length === 0) return seat.worker.accelerated ? this.#idleGpus : this.#idle
-    return seat.runs.length === 1 && seat.prefetches ? this.#computing : undefined
+    return seat.runs.length === 1 && seat.prefetches && seat.share === 1 ? this.#computing : undefined
   }
 }
 

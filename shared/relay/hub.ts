@@ -98,7 +98,16 @@ export class Hub {
       const state = worker && this.#pool.describe(worker.id)
       if (!worker || !state) continue
       const { fp16: _, ...info } = worker.info
-      states.push({ id: worker.id, name: worker.name, ...info, ...state, connectedMs: nowMs - worker.connectedAtMs })
+      const { share, memory } = worker.report ?? {}
+      states.push({
+        id: worker.id,
+        name: worker.name,
+        ...info,
+        ...state,
+        connectedMs: nowMs - worker.connectedAtMs,
+        ...(share !== undefined && share < 1 && { share }),
+        ...(memory && memory.budgetBytes > 0 && { memory }),
+      })
     }
     return states
   }

@@ -3,12 +3,13 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { newId } from '../base/random.ts'
-import { type Hello, hello, type Welcome, Worker } from '../contracts/worker.ts'
+import { type Hello, hello, Relay, type Report, type Welcome, Worker } from '../contracts/worker.ts'
 import { cutCalls, joinCalls } from '../pool/join.ts'
 import type { Pool, PoolWorker } from '../pool/pool.ts'
 import { clientOver } from '../rpc/client.ts'
 import { type ControlFrame, Peer } from '../rpc/peer.ts'
 import type { Send } from '../rpc/send.ts'
+import { createServer, implement } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import { PING, PONG } from '../wire/frame.ts'
 
@@ -31,6 +32,8 @@ export interface EnrolledWorker {
   info: Hello['info']
   /** A stranger's: it is given public models alone. */
   volunteer?: boolean
+  /** What it last told of itself; of its models the last used ones. */
+  report?: Report
 }
 
 export interface SessionDeps {
@@ -73,6 +76,7 @@ export class Session {
     this.#lastSeenMs = restored?.connectedAtMs ?? deps.clock.now()
     this.#peer = new Peer({
       write: (message) => link.write(message),
+      serve: createServer([implement(Relay, { report: (report) => this.#onReport(report) })]),
       onControl: (frame) => void this.#onControl(frame).catch((thrown) => this.#onFailure(thrown)),
       onLate: () => deps.onLate(),
       clock: deps.clock,
@@ -90,7 +94,7 @@ export class Session {
 
   /** Takes part from now on. A restored session joins the pool at once. */
   start(): void {
-    if (this.#state.phase === 'serving') this.#join(this.#state.worker, [])
+    if (this.#state.phase === 'serving') this.#join(this.#state.worker)
   }
 
   get worker(): EnrolledWorker | undefined {
@@ -181,6 +185,18 @@ export class Session {
     this.#refuse(1002, `a ${frame.type} frame was not expected here`)
   }
 
+  /** Kept with the socket too: a relay that wakes knows who is warm. */
+  #onReport(report: Report): Record<string, never> {
+    const state = this.#state
+    if (state.phase !== 'serving') {
+      throw new RpcError('failed_precondition', 'Cannot take the report: the worker must have been welcomed')
+    }
+    state.worker.report = { ...report, models: report.models.slice(-LIMITS.maxAttachedModels) }
+    this.#deps.pool.report(state.worker.id, report)
+    this.#link.save(state.worker)
+    return {}
+  }
+
   async #admit(frame: ControlFrame): Promise<void> {
     const parsed = hello.safeParse(frame.header)
     if (!parsed.success) return this.#refuse(1002, `hello is malformed: ${parsed.error.issues[0]?.path.join('.')}`)
@@ -189,11 +205,19 @@ export class Session {
     try {
       volunteer = (await this.#deps.admit(token)).volunteer
     } catch (thrown) {
-      return this.#refuse(1008, RpcError.from(thrown).message)
+      const { code, message } = RpcError.from(thrown)
+      // A store that is away refuses nobody: whoever comes again later may be let in.
+      return this.#refuse(code === 'unavailable' || code === 'deadline_exceeded' ? 1013 : 1008, message)
     }
     if (this.#state.phase !== 'admitting') return
     const connectedAtMs = this.#deps.clock.now()
-    const worker: EnrolledWorker = { id: newId('w'), connectedAtMs, ...greeting, ...(volunteer && { volunteer }) }
+    const worker: EnrolledWorker = {
+      id: newId('w'),
+      connectedAtMs,
+      ...greeting,
+      ...(volunteer && { volunteer }),
+      report: { models: models.slice(-LIMITS.maxAttachedModels), share: 1, memory: { usedBytes: 0, budgetBytes: 0 } },
+    }
     const welcome: Welcome = { worker: worker.id, relay: this.#deps.relay, pingIntervalMs: DEFAULTS.pingIntervalMs }
     this.#link.save(worker)
     this.#peer.control('welcome', welcome)
@@ -203,7 +227,7 @@ export class Session {
     this.#join(worker, models)
   }
 
-  #join(worker: EnrolledWorker, models: readonly string[]): void {
+  #join(worker: EnrolledWorker, models = worker.report?.models ?? []): void {
     const client = clientOver(Worker, {
       transport: { send: this.#peer.send, codec: 'tensors', close() {} },
       // A run ends with its callers' deadlines, which its signal carries; this is only the bound beyond all of them.
@@ -225,6 +249,8 @@ export class Session {
       },
     }
     this.#deps.pool.add(seat, models)
+    const share = worker.report?.share ?? 1
+    if (share < 1) this.#deps.pool.report(worker.id, { models, share })
     this.#deps.onJoin(this)
   }
 }

@@ -3,8 +3,9 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { fullJitterMs, newId, type Random } from '../base/random.ts'
-import { type Hello, type Welcome, welcome } from '../contracts/worker.ts'
+import { type Hello, Relay, type Report, type Welcome, welcome } from '../contracts/worker.ts'
 import type { Engine } from '../engine/engine.ts'
+import { clientOver } from '../rpc/client.ts'
 import { Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { ControlFrame } from '../rpc/peer.ts'
 import type { Implementation } from '../rpc/server.ts'
@@ -24,6 +25,8 @@ export interface AgentDeps {
    * closed unused. Rejects with `unauthenticated` or `permission_denied` where asking again is no use.
    */
   enrol(signal: AbortSignal): Promise<{ token: string; socket: SocketLike }>
+  /** What loaded models may take together: DEFAULTS.workerMemoryBytes where nothing is said. */
+  memoryBytes?: number
   clock: Clock
   random: Random
   log: Log
@@ -50,18 +53,26 @@ export class Agent {
   readonly #quit = new AbortController()
   readonly #incarnation = newId('life')
   #session: { link: SocketPeer; welcomed: boolean } | undefined
+  #share = 1
   /** Resolves when the agent has stopped for good. */
   readonly done: Promise<void>
 
   constructor(deps: AgentDeps) {
     this.#deps = deps
-    this.#runs = serveRuns(deps.engine, deps.models, deps.clock, deps.services)
+    this.#runs = serveRuns({ ...deps, onChange: () => this.#report() })
     this.done = this.#loop()
   }
 
   /** Calls of the relay that are not answered yet. */
   get serving(): number {
     return this.#session?.link.peer.serving ?? 0
+  }
+
+  /** How much of its usual speed this worker offers, in (0, 1]: less while its tab is hidden. */
+  set share(share: number) {
+    if (share === this.#share) return
+    this.#share = share
+    this.#report()
   }
 
   /** Says goodbye, lets runs in flight finish (for at most `drainMs`), and stops. */
@@ -76,6 +87,20 @@ export class Agent {
     }
     this.#quit.abort(stopping)
     await this.done
+  }
+
+  /** Tells the relay how it stands here. One that does not want to know, or has gone, is told nothing. */
+  #report(): void {
+    if (!this.#session?.welcomed) return
+    const { loads } = this.#runs
+    const report: Report = {
+      models: loads.loaded.slice(-LIMITS.maxLoadedModels),
+      share: this.#share,
+      memory: { usedBytes: loads.usedBytes, budgetBytes: this.#deps.memoryBytes ?? DEFAULTS.workerMemoryBytes },
+    }
+    const { send } = this.#session.link.peer
+    const relay = clientOver(Relay, { transport: { send, codec: 'msgpack', close() {} }, clock: this.#deps.clock })
+    relay.report(report).catch(() => {})
   }
 
   #sayGoodbye(link: SocketPeer): void {
@@ -135,6 +160,7 @@ export class Agent {
         joining.signal.removeEventListener('abort', onLate)
         ping(pingIntervalMs)
         this.#deps.onState?.({ phase: 'serving', worker, relay })
+        if (this.#share < 1) this.#report()
       },
     })
     const session = { link, welcomed: false }
@@ -193,7 +219,7 @@ export class Agent {
       name: clip(name),
       incarnation: this.#incarnation,
       info: { ...info, build: clip(info.build), adapter: clip(info.adapter), reason: info.reason.slice(0, 1000) },
-      models: this.#runs.loaded().slice(-LIMITS.maxLoadedModels),
+      models: this.#runs.loads.loaded.slice(-LIMITS.maxLoadedModels),
     }
   }
 }

@@ -1,34 +1,47 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { type Log, silentLog } from '../base/log.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
 import { padRows, trimRows } from '../pool/join.ts'
-import { Deadline, untilAborted } from '../rpc/deadline.ts'
+import { untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import { openModel } from './model_files.ts'
+import { Loads } from './loads.ts'
 import type { ModelSource } from './model_source.ts'
 
 export interface RunServer {
   /** Serves `shoal.Worker`, and the further services. */
   send: Send
-  /** Hashes of the models loaded now. */
-  loaded(): string[]
+  loads: Loads
 }
 
-/**
- * A worker's work: loads the model if need be, and runs it.
- * @param services what the worker serves beside
- */
-export function serveRuns(
-  engine: Engine,
-  models: ModelSource,
-  clock: Clock,
-  services: readonly Implementation[] = [],
-): RunServer {
-  const loads = new Loads(engine, models, clock)
+export interface RunServerDeps {
+  engine: Engine
+  models: ModelSource
+  clock: Clock
+  log?: Log
+  /** What loaded models may take together. */
+  memoryBytes?: number
+  /** What the worker serves beside. */
+  services?: readonly Implementation[]
+  /** Other models are loaded than before. */
+  onChange?(): void
+}
+
+/** A worker's work: loads the model if need be, and runs it. */
+export function serveRuns(deps: RunServerDeps): RunServer {
+  const { engine, clock, log = silentLog } = deps
+  const loads = new Loads({
+    ...deps,
+    memoryBytes: deps.memoryBytes ?? DEFAULTS.workerMemoryBytes,
+    onChange: () => deps.onChange?.(),
+    onLoaded(model, { placement, warning }) {
+      if (warning !== undefined) log('warn', 'model loaded with a warning', { model, placement, reason: warning })
+    },
+  })
   const turns = new Turns()
 
   /** One run at a time: what waits here can still be cancelled, and what waits inside the engine cannot. */
@@ -46,71 +59,34 @@ export function serveRuns(
       run: async ({ model, inputs: given, rows }, { signal }) => {
         const inputs = rows === undefined ? given : padRows(given, rows)
         const startedAtMs = clock.now()
-        const load = loads.of(model)
-        await untilAborted(load, signal)
-        let loadMs = clock.now() - startedAtMs
-        let result: RunResult
+        let held = loads.hold(model)
         try {
-          result = await run(model, inputs, signal)
-        } catch (thrown) {
-          if (!(thrown instanceof RpcError) || thrown.code !== 'not_found') throw thrown
-          // The engine was restarted since and starts empty.
-          loads.forget(model, load)
-          const againAtMs = clock.now()
-          await untilAborted(loads.of(model), signal)
-          loadMs += clock.now() - againAtMs
-          result = await run(model, inputs, signal)
+          await untilAborted(held.ready, signal)
+          let loadMs = clock.now() - startedAtMs
+          let result: RunResult
+          try {
+            result = await run(model, inputs, signal)
+          } catch (thrown) {
+            if (!(thrown instanceof RpcError) || thrown.code !== 'not_found') throw thrown
+            // The engine was restarted since and starts empty.
+            loads.forget(held)
+            loads.release(held)
+            held = loads.hold(model)
+            const againAtMs = clock.now()
+            await untilAborted(held.ready, signal)
+            loadMs += clock.now() - againAtMs
+            result = await run(model, inputs, signal)
+          }
+          const outputs = rows === undefined ? result.outputs : trimRows(result.outputs, rows)
+          return { outputs, timings: { loadMs, ...result.timings } }
+        } finally {
+          loads.release(held)
         }
-        const outputs = rows === undefined ? result.outputs : trimRows(result.outputs, rows)
-        return { outputs, timings: { loadMs, ...result.timings } }
       },
     }),
-    ...services,
+    ...deps.services ?? [],
   ])
-  return { send: server, loaded: () => loads.done() }
-}
-
-/** Loads of models, each under way or done: however many calls want one, it is loaded once. */
-class Loads {
-  readonly #engine: Engine
-  readonly #models: ModelSource
-  readonly #clock: Clock
-  readonly #loads = new Map<string, Promise<void>>()
-  readonly #done = new Set<string>()
-
-  constructor(engine: Engine, models: ModelSource, clock: Clock) {
-    this.#engine = engine
-    this.#models = models
-    this.#clock = clock
-  }
-
-  of(sha256: string): Promise<void> {
-    let load = this.#loads.get(sha256)
-    if (!load) {
-      load = this.#load(sha256)
-      this.#loads.set(sha256, load)
-      load.then(() => this.#done.add(sha256), () => this.forget(sha256, load))
-    }
-    return load
-  }
-
-  /** Drops a load that failed or is no longer true, unless another has taken its place. */
-  forget(sha256: string, load: Promise<void> | undefined): void {
-    if (this.#loads.get(sha256) !== load) return
-    this.#loads.delete(sha256)
-    this.#done.delete(sha256)
-  }
-
-  done(): string[] {
-    return [...this.#done]
-  }
-
-  /** Not tied to the call that asked first: others wait for the same load, and the next call will want it. */
-  async #load(sha256: string): Promise<void> {
-    using deadline = new Deadline(this.#clock, DEFAULTS.modelLoadTimeoutMs)
-    const { model, external } = await untilAborted(openModel(this.#models, sha256, deadline.signal), deadline.signal)
-    await this.#engine.load(sha256, model, external && { external })
-  }
+  return { send: server, loads }
 }
 
 /** A queue for one device, which those may leave who have not begun. */

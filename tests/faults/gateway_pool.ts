@@ -75,6 +75,8 @@ export interface Outcome {
   wrong: unknown[]
   /** Times that a call was told to come back, and did. */
   toldToComeBack: number
+  /** Of each call, from its first attempt to its end. */
+  latenciesMs: number[]
 }
 
 /**
@@ -88,12 +90,13 @@ export async function callAll(
   onAnswer: (answered: number) => void,
 ): Promise<Outcome> {
   const client = inferenceAt(url)
-  const outcome: Outcome = { answered: 0, failed: [], wrong: [], toldToComeBack: 0 }
+  const outcome: Outcome = { answered: 0, failed: [], wrong: [], toldToComeBack: 0, latenciesMs: [] }
   let begun = 0
   const caller = async () => {
     for (let i = begun++; i < calls; i = begun++) {
       const row = [i, -i / 8, i % 7]
       const input = { model: i % 4 === 0 ? 'joined' : 'busy', inputs: { x: Tensor.from('float32', [1, 3], row) } }
+      const startedMs = performance.now()
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         try {
           const { outputs } = await client.infer(input, { timeoutMs: 60_000 })
@@ -110,6 +113,7 @@ export async function callAll(
         }
         break
       }
+      outcome.latenciesMs.push(performance.now() - startedMs)
       onAnswer(++outcome.answered)
     }
   }

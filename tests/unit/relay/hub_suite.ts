@@ -1,6 +1,8 @@
 import { assert } from 'chai'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
+import { Relay } from '../../../shared/contracts/worker.ts'
+import { clientOver } from '../../../shared/rpc/client.ts'
 import { encodeFrame } from '../../../shared/wire/frame.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { Suite } from '../../suite.ts'
@@ -399,6 +401,43 @@ export const hubSuite: Suite = {
       assert.equal(greeting.closed?.code, 1001)
       assert.equal(await call, 'unavailable')
       assert.deepEqual(bench.populated, [true, false])
+    }),
+
+    'a store that is away closes with 1013: the worker may come again': onHub(async (bench) => {
+      for (const code of ['unavailable', 'deadline_exceeded'] as const) {
+        bench.admit = () => Promise.reject(new RpcError(code, 'Cannot reach Redis'))
+        const end = bench.open()
+        end.hello()
+        await settle()
+        assert.equal(end.closed?.code, 1013)
+      }
+    }),
+
+    'what a worker reports is known, and outlives the memory of the relay': onHub(async (bench) => {
+      const end = await bench.join({ models: ['1'.repeat(64), '2'.repeat(64)] })
+      const relay = clientOver(Relay, { transport: { send: end.peer.send, codec: 'msgpack', close() {} } })
+      const memory = { usedBytes: 7, budgetBytes: 8 }
+      await relay.report({ models: ['2'.repeat(64), '3'.repeat(64)], share: 0.5, memory })
+      const [state] = bench.hub.workers()
+      assert.deepEqual([state?.models, state?.share, state?.memory], [['2'.repeat(64), '3'.repeat(64)], 0.5, memory])
+      // However many there are, they fit what a socket may carry.
+      const many = Array.from({ length: LIMITS.maxLoadedModels }, (_, i) => String(i).padStart(64, '0'))
+      await relay.report({ models: many, share: 0.5, memory })
+      assert.lengthOf(bench.hub.workers()[0]?.models ?? [], many.length)
+      const attachment = end.saved.at(-1)
+      if (!attachment) throw new Error('nothing was saved')
+      assert.isBelow(JSON.stringify(attachment).length, LIMITS.maxAttachmentBytes)
+      end.vanish()
+      bench.restore(attachment)
+      const [again] = bench.hub.workers()
+      assert.deepEqual([again?.models.at(-1), again?.share], [many.at(-1), 0.5])
+    }),
+
+    'who was not welcomed reports nothing': onHub(async (bench) => {
+      const end = bench.open()
+      const relay = clientOver(Relay, { transport: { send: end.peer.send, codec: 'msgpack', close() {} } })
+      const report = relay.report({ models: [], share: 1, memory: { usedBytes: 0, budgetBytes: 0 } })
+      assert.equal(await report.then(() => 'taken', (error) => error.code), 'failed_precondition')
     }),
   },
 }

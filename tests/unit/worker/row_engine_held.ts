@@ -13,6 +13,7 @@ export class RowEngine implements Engine {
     fp16: false,
     reason: 'test',
   }
+  readonly unloads: string[] = []
   readonly loads: { key: string; bytes: number }[] = []
   /** Rows of each run. */
   readonly runs: number[] = []
@@ -51,6 +52,7 @@ export class RowEngine implements Engine {
   }
 
   unload(key: string): Promise<void> {
+    this.unloads.push(key)
     this.#loaded.delete(key)
     return Promise.resolve()
   }

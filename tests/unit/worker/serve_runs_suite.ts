@@ -31,8 +31,15 @@ class ServeBench {
       return this.fetch(sha256)
     },
   }
-  readonly runs = serveRuns(this.engine, this.source, this.clock)
+  readonly runs = serveRuns({
+    engine: this.engine,
+    models: this.source,
+    clock: this.clock,
+    memoryBytes: 100,
+    onChange: () => this.changes++,
+  })
   readonly relay: Peer
+  changes = 0
   readonly worker: Peer
 
   constructor() {
@@ -90,12 +97,12 @@ export const serveRunsSuite: Suite = {
       bench.fetch = () => bytes.promise
       const ends = Array.from({ length: 10 }, () => bench.end())
       await settle()
-      assert.deepEqual(bench.runs.loaded(), [], 'a load under way is not a loaded model')
+      assert.deepEqual(bench.runs.loads.loaded, [], 'a load under way is not a loaded model')
       bytes.resolve(new Uint8Array(7))
       assert.deepEqual(await Promise.all(ends), new Array(10).fill('ok'))
       assert.deepEqual(bench.fetched, [MODEL])
       assert.deepEqual(bench.engine.loads, [{ key: MODEL, bytes: 7 }])
-      assert.deepEqual(bench.runs.loaded(), [MODEL])
+      assert.deepEqual(bench.runs.loads.loaded, [MODEL])
     }),
 
     'models are loaded beside each other': onWorker(async (bench) => {
@@ -153,7 +160,7 @@ export const serveRunsSuite: Suite = {
       bench.engine.restart()
       assert.deepEqual(await Promise.all([bench.end(), bench.end(), bench.end()]), ['ok', 'ok', 'ok'])
       assert.equal(bench.engine.loads.length, 2)
-      assert.deepEqual(bench.runs.loaded(), [MODEL])
+      assert.deepEqual(bench.runs.loads.loaded, [MODEL])
     }),
 
     'an engine that forgets at once is not asked for ever': onWorker(async (bench) => {
@@ -216,6 +223,37 @@ export const serveRunsSuite: Suite = {
         assert.equal(await bench.end(ones(3)), 'resource_exhausted')
         // A part of it fits, which is how the pool tries it next.
         assert.equal(await bench.end(ones(1)), 'ok')
+      },
+    ),
+
+    'models give way to others within the memory, the longest unused first, and none in use': onWorker(
+      async (bench) => {
+        const [a, b, c] = ['a', 'b', 'c'].map((letter) => letter.repeat(64))
+        bench.fetch = () => Promise.resolve(new Uint8Array(20))
+        // Each takes 40 of 100 bytes.
+        await bench.run(ones(), { model: a })
+        await bench.run(ones(), { model: b })
+        await bench.run(ones(), { model: a })
+        assert.deepEqual(bench.runs.loads.loaded, [b, a])
+        assert.equal(bench.runs.loads.usedBytes, 80)
+        await bench.run(ones(), { model: c })
+        assert.deepEqual(bench.runs.loads.loaded, [a, c])
+        assert.deepEqual(bench.engine.unloads, [b])
+        assert.equal(bench.changes, 4)
+        // What a run needs stays, though it is the longest unused and there is too little for both.
+        const gate = Promise.withResolvers<void>()
+        bench.engine.gate = gate.promise
+        const held = bench.run(ones(), { model: a })
+        const other = bench.run(ones(), { model: c })
+        const third = bench.run(ones(), { model: b })
+        await settle(100)
+        assert.sameMembers(bench.runs.loads.loaded, [a, b, c])
+        assert.equal(bench.runs.loads.usedBytes, 120)
+        gate.resolve()
+        await Promise.all([held, other, third])
+        await settle(100)
+        assert.equal(bench.runs.loads.usedBytes, 80)
+        assert.equal(bench.runs.loads.loaded.length, 2)
       },
     ),
   },
