@@ -122,7 +122,6 @@ export class OrtEngine implements Engine {
     try {
       const inputs = specsOf('input', session.session.inputMetadata)
       specsOf('output', session.session.outputMetadata)
-      // One with weights of its own files is too large to be opened a second time.
       if (this.info.device === 'webgpu' && !trusted) {
         const compared = await this.#compare(session, inputs, bytes, external)
         if (compared?.instead) {
