@@ -48,7 +48,8 @@ Usage: shoal train --model M.onnx --data D --out trained.onnx [options]
   --workers N        workers of this machine (default 1 without --gateway, else 0)
   --tabs N           tabs of a headless Chromium on this machine (default 0)
   --resume           goes on from the checkpoint; waits while another coordinator leads the run
-  --run NAME         the run's name (default: that of --out)
+  --run NAME         the run's name (default: that of --out). With --gateway and REDIS_URL, or UPSTASH_REDIS_REST_URL and
+                     _TOKEN, coordinators on several machines share runs by name: if one dies, another goes on
   --checkpoint N     steps between checkpoints (default ${DEFAULTS.checkpointSteps})
   --lease-ms N       how long a coordinator that died keeps its run (default ${DEFAULTS.coordinatorLeaseMs})
   --push NAME        pushes the trained model to the gateway, as the next version

@@ -42,6 +42,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
 
   app.put('/blobs/*', scope('admin'))
   app.use('/relays/*', scope('admin'))
+  app.use('/checkpoints/*', scope('admin'))
   app.route('/', training(deps))
 
   app.post('/workers/enrol', requireWorker(deps.guard))

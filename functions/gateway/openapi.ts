@@ -78,6 +78,13 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   'DELETE /models/{name}': { summary: 'Delete a model with all its versions', answer: z.looseObject({}) },
   'DELETE /models/{name}/versions/{version}': { summary: 'Delete a version', answer: z.looseObject({}) },
   'PUT /blobs/{sha256}': { summary: 'Store bytes by their hash', bodyType: 'application/octet-stream' },
+  'PUT /checkpoints/{run}/{name}': {
+    summary: 'Store a checkpoint of a run that machines share',
+    bodyType: 'application/octet-stream',
+    status: 201,
+  },
+  'GET /checkpoints/{run}/{name}': { summary: 'A checkpoint', answerType: 'application/octet-stream' },
+  'DELETE /checkpoints/{run}/{name}': { summary: 'Remove a checkpoint', status: 204 },
   'POST /relays/{relay}/rpc/{service}/{method}': { summary: 'Call one relay, for training', body: z.looseObject({}) },
   'GET /blobs/{sha256}': { summary: 'The bytes of a model', answerType: 'application/octet-stream' },
   'POST /jobs': {

@@ -22,11 +22,20 @@ export interface Stores {
   close(): Promise<void>
 }
 
+/** The Redis that the environment names, if it names one: Upstash over REST, or any over TCP. */
+export function openRedis(
+  env: Readonly<Record<string, string | undefined>>,
+): { redis: RedisCommands; description: string } | undefined {
+  const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: url } = env
+  if (restUrl && token) return { redis: upstashRedis({ url: restUrl, token }), description: 'Redis over REST' }
+  if (url) return { redis: tcpRedis(url), description: 'Redis over TCP' }
+  return undefined
+}
+
 /** Chooses the store by environment: Upstash over REST, Redis over TCP, else SQLite in the data folder. */
 export function openStores(env: Readonly<Record<string, string | undefined>>, dataDir: string): Stores {
-  const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: url } = env
-  if (restUrl && token) return onRedis(upstashRedis({ url: restUrl, token }), 'Redis over REST')
-  if (url) return onRedis(tcpRedis(url), 'Redis over TCP')
+  const shared = openRedis(env)
+  if (shared) return onRedis(shared.redis, shared.description)
   mkdirSync(dataDir, { recursive: true })
   const path = join(dataDir, 'shoal.db')
   // The time of day, which processes that share the file agree on, and not a monotonic clock, which lags after a sleep.

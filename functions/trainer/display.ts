@@ -64,6 +64,8 @@ class LiveDisplay implements TrainingDisplay {
           `data     ${event.rows} rows (${megabytes(event.bytes)}), ${event.validationRows} of them for validation\n` +
             `model    ${event.parameters} parameters`,
         )
+      case 'runs':
+        return this.#line(`run      ${event.where}`)
       case 'waiting':
         return this.#line(
           `waiting  another coordinator leads this run (its lease ends in ${Math.ceil(event.heldForMs / 1000)} s)`,

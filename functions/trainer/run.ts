@@ -1,5 +1,7 @@
+import { mkdirSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import process from 'node:process'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { systemClock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
@@ -25,7 +27,7 @@ import { GatewayDirectory, type ListedWorker } from './gateway_directory.ts'
 import { loadDataset } from './load_dataset.ts'
 import { curveCsv, curveSvg } from './loss_curve.ts'
 import { optimizerName, optimizerOf, type OptimizerSettings } from './optimizer.ts'
-import { openRuns } from './runs.ts'
+import { openRuns, openSharedRuns } from './runs.ts'
 import { putBlobTo } from './trainer_gateway.ts'
 
 export interface RunOptions {
@@ -58,6 +60,8 @@ export interface RunOptions {
 export type RunEvent =
   | TrainingEvent
   | { type: 'prepared'; parameters: number; rows: number; validationRows: number; bytes: number }
+  /** Who leads the run is decided there, and checkpoints are found there. */
+  | { type: 'runs'; where: string }
   | { type: 'waiting'; heldForMs: number }
   | { type: 'workers'; workers: readonly ListedWorker[] }
   | { type: 'written'; file: string; bytes: number; sha256: string; loss: number; evaluation?: Evaluation }
@@ -75,7 +79,10 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
   const { opset } = readSignature(model)
   const prepared = await prepare(options, model)
 
-  const runs = openRuns(folder)
+  mkdirSync(folder, { recursive: true })
+  // A gateway of this very process is nobody else's: its runs are in the folder.
+  const runs = (options.local ? undefined : openSharedRuns(process.env, access)) ?? openRuns(folder)
+  onEvent({ type: 'runs', where: runs.description })
   const directory = new GatewayDirectory(access, systemClock, options.local)
   const stopListening = directory.onChange(() => onEvent({ type: 'workers', workers: directory.workers }))
   try {

@@ -108,6 +108,8 @@ export const LIMITS = {
   /** Models, or pieces of large ones, that a tab keeps in its browser's storage, the oldest dropped first: two models of
    * the largest size in pieces, and never more than the browser lets us. */
   maxStoredModels: 128,
+  /** Bytes of a run's checkpoint: parameters and two moments of a model of the largest size, with its losses. */
+  maxCheckpointBytes: 400 * MiB,
   /** Shards of one training step: as many as workers of a relay. Each costs a lease, and its sum until it is added. */
   maxShards: 1024,
   /** Bytes of a safetensors file's header: 100,000 tensors, the bound of the format's own library being 100 MB. */

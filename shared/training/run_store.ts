@@ -20,11 +20,11 @@ export interface RunStore {
   load(run: string): Promise<Bytes | undefined>
 }
 
-/** A checkpoint of a model of the largest size: parameters, two moments, losses. */
-const MAX_CHECKPOINT_BYTES = 4 * LIMITS.maxModelBytes
+/** What a run store needs of a place for blobs: a folder, a bucket, or a gateway in front of one. */
+export type CheckpointBlobs = Pick<BlobStore, 'put' | 'open' | 'delete'>
 
 /** Checkpoints as blobs, and behind a fence the key of the one that counts. */
-export function createRunStore(blobs: BlobStore, fence: FencedStore): RunStore {
+export function createRunStore(blobs: CheckpointBlobs, fence: FencedStore): RunStore {
   const keyOf = async (run: string) => (await fence.get(run))?.value
   return {
     admit: (run, epoch) => fence.admit(run, epoch),
@@ -44,7 +44,7 @@ export function createRunStore(blobs: BlobStore, fence: FencedStore): RunStore {
     async load(run) {
       for (let key = await keyOf(run); key !== undefined;) {
         const found = await blobs.open(key)
-        const bytes = found && await readAll(found.stream, MAX_CHECKPOINT_BYTES)
+        const bytes = found && await readAll(found.stream, LIMITS.maxCheckpointBytes)
         if (bytes) return bytes
         // Replaced between the two reads, or gone.
         const now = await keyOf(run)

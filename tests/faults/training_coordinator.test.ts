@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startRedisServer } from '../../infra/local_redis.ts'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { readCheckpoint } from '../../shared/training/checkpoint.ts'
 import type { Running } from '../fixtures/process.ts'
@@ -37,6 +38,29 @@ describe('a coordinator', () => {
     // It went on from a checkpoint, not from the start.
     const started = eventsOf(second).find(({ type }) => type === 'started')
     expect(started?.step).toBeGreaterThanOrEqual(30)
+  })
+
+  it('on another machine goes on where one was killed: all they share is Redis and the gateway', {
+    timeout: 120_000,
+  }, async () => {
+    await using redis = await startRedisServer()
+    const env = { REDIS_URL: redis.url }
+    for (const machine of ['east', 'west']) mkdirSync(join(scene.folder, machine))
+    const first = scene.startTraining('east/shared.onnx', [], env)
+    await reached(first, 5)
+    worker.signal('SIGSTOP')
+    const second = scene.startTraining('west/shared.onnx', ['--resume'], env)
+    await second.wrote(/"type":"waiting"/)
+    worker.signal('SIGCONT')
+    await reached(first, 37)
+    first.signal('SIGKILL')
+    await first.ended
+    expect(await resultOf(second)).toBe(undisturbed)
+    expect(epochOf(second)).toBeGreaterThan(epochOf(first))
+    expect(eventsOf(second).find(({ type }) => type === 'started')?.step).toBeGreaterThanOrEqual(30)
+    expect(readdirSync(join(scene.folder, 'west/shared.onnx.run'))).not.toContain('checkpoints')
+    // Nothing is left but the last checkpoint.
+    expect(readdirSync(join(scene.folder, 'gateway/models/checkpoints/shared'))).toHaveLength(1)
   })
 
   it('that was paused beyond its lease writes nothing any more', { timeout: 120_000 }, async () => {

@@ -12,7 +12,8 @@ import { type Running, startCli } from '../fixtures/process.ts'
 const [INPUTS, CLASSES, ROWS] = [64, 8, 2048]
 const [BATCH, EPOCHS] = [64, 12]
 /** Long enough that a signal meant for the middle of a run finds it there. */
-export const STEPS = EPOCHS * ROWS / BATCH
+export const STEPS_PER_EPOCH = ROWS / BATCH
+export const STEPS = EPOCHS * STEPS_PER_EPOCH
 
 /** A task on disk, a gateway, and the processes that take part: all real, all ended with the scope. */
 export class TrainingScene implements AsyncDisposable {
@@ -42,7 +43,7 @@ export class TrainingScene implements AsyncDisposable {
   }
 
   /** A coordinator of its own process. Those of equal `out` share a run. */
-  startTraining(out: string, more: readonly string[] = []): Running {
+  startTraining(out: string, more: readonly string[] = [], env: Record<string, string> = {}): Running {
     const files = ['--model', 'model.onnx', '--data', 'data.safetensors', '--out', out].map((arg) =>
       arg.startsWith('--') ? arg : join(this.folder, arg)
     )
@@ -60,7 +61,7 @@ export class TrainingScene implements AsyncDisposable {
     ]
     const timing = ['--seed', '11', '--validation', '0', '--checkpoint', '10', '--lease-ms', '4000']
     const args = ['train', ...files, ...settings, ...timing, '--json', '--gateway', this.gateway.url, ...more]
-    return this.#keep(startCli(args, { env: { HOME: this.folder } }))
+    return this.#keep(startCli(args, { env: { HOME: this.folder, ...env } }))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -9,7 +9,8 @@ import type { GatewayDeps } from '../deps.ts'
 import { toProblem } from './problem.ts'
 
 /**
- * What a coordinator needs of a gateway: `PUT /blobs/{sha256}` for graphs, plans and data, and
+ * What a coordinator needs of a gateway: `PUT /blobs/{sha256}` for graphs, plans and data,
+ * `/checkpoints/{run}/{name}` where coordinators on several machines share a run, and
  * `POST /relays/{relay}/rpc/shoal.Training/{method}`, a call to one relay and no other. Bodies pass undecoded.
  */
 export function training(deps: GatewayDeps): Hono {
@@ -22,6 +23,27 @@ export function training(deps: GatewayDeps): Hono {
     if (actual !== sha256) throw invalid(`Cannot store the blob: its SHA-256 must be ${sha256}, got ${actual}`)
     const isNew = await deps.blobs.putIfAbsent(`blobs/${sha256}`, bytes)
     return context.json({ sha256, bytes: bytes.byteLength }, isNew ? 201 : 200)
+  })
+
+  app.put('/checkpoints/:run/:name', async (context) => {
+    const bytes = await readBody(context.req.raw, LIMITS.maxCheckpointBytes)
+    await deps.blobs.put(checkpointKey(context.req.param()), bytes)
+    return context.json({ bytes: bytes.byteLength }, 201)
+  })
+
+  app.get('/checkpoints/:run/:name', async (context) => {
+    const { run, name } = context.req.param()
+    const found = await deps.blobs.open(checkpointKey({ run, name }))
+    if (!found) {
+      throw new RpcError('not_found', `Cannot read checkpoint ${name} of run "${run}": it must be stored, got none`)
+    }
+    const headers = { 'content-type': 'application/octet-stream', 'content-length': String(found.size) }
+    return context.body(found.stream, 200, headers)
+  })
+
+  app.delete('/checkpoints/:run/:name', async (context) => {
+    await deps.blobs.delete(checkpointKey(context.req.param()))
+    return context.body(null, 204)
   })
 
   app.post('/relays/:relay/rpc/:service/:method', async (context) => {
@@ -38,4 +60,9 @@ export function training(deps: GatewayDeps): Hono {
 
   app.onError((thrown) => toProblem(thrown))
   return app
+}
+
+/** Apart from all other blobs: whoever may write checkpoints must not replace a model. */
+function checkpointKey({ run, name }: { run: string; name: string }): string {
+  return `checkpoints/${run}/${name}`
 }

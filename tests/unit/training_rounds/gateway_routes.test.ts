@@ -33,6 +33,19 @@ describe('the gateway, for training', () => {
     expect((await put('../../keys', bytes)).status).toBeGreaterThanOrEqual(400)
   })
 
+  it('keeps checkpoints apart from other blobs, replaces and removes them', async () => {
+    const url = `${gateway.url}/checkpoints/run.1/20-7.safetensors`
+    expect((await fetch(url)).status).toBe(404)
+    for (const body of [new Uint8Array([1, 2]), new Uint8Array([3])]) {
+      expect((await fetch(url, { method: 'PUT', body })).status).toBe(201)
+      expect(new Uint8Array(await (await fetch(url)).arrayBuffer())).toEqual(body)
+    }
+    expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
+    expect((await fetch(url)).status).toBe(404)
+    const outside = `${gateway.url}/checkpoints/..%2Fblobs/x`
+    expect((await fetch(outside, { method: 'PUT', body: new Uint8Array(1) })).status).toBe(400)
+  })
+
   it('calls a relay for training alone, and says when there is none of that name', async () => {
     const call = (path: string) =>
       fetch(`${gateway.url}/relays/${path}`, {
