@@ -1,11 +1,9 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import { Inference } from '../../shared/contracts/inference.ts'
 import { Pool } from '../../shared/contracts/pool.ts'
 import type { ModelCatalog } from '../../shared/models/catalog.ts'
 import { checkTensors } from '../../shared/models/check_inputs.ts'
 import { type ResultCache, SHARED_RUN_MS } from '../../shared/models/result_cache.ts'
 import { validate } from '../../shared/rpc/contract.ts'
-import { createServer, implement } from '../../shared/rpc/server.ts'
 import { NO_METADATA } from '../../shared/rpc/metadata.ts'
 import type { Metadata, RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
@@ -112,25 +110,6 @@ function resultOf(response: RpcResponse): PoolResult | Promise<PoolResult> {
 
 type PoolRun = StandardSchemaV1.InferInput<typeof Pool.methods.run.input>
 type PoolAnswer = StandardSchemaV1.InferOutput<typeof Pool.methods.run.output>
-
-/** Metadata by which the gateway tells itself whose call it is. */
-export const CALLER = 'shoal-caller'
-
-/** `shoal.Inference` over the function above: what the RPC face calls. */
-export function inferenceService(infer: Infer): Send {
-  return createServer([
-    implement(Inference, {
-      infer: ({ model, version, inputs, outputs, priority }, context) => {
-        const { signal, timeoutMs, traceparent, metadata: { [CALLER]: caller } } = context
-        const call = { model, version, inputs, outputs, priority, caller, signal, timeoutMs, traceparent }
-        return infer(call).then(({ manifest, outputs, metadata }) => {
-          context.forwardMetadata(metadata)
-          return { model: manifest.name, version: manifest.version, outputs }
-        })
-      },
-    }),
-  ])
-}
 
 /** @throws RpcError `not_found` naming what is missing */
 export async function findModel(catalog: ModelCatalog, name: string, version?: string): Promise<ModelManifest> {

@@ -5,7 +5,7 @@ import { answerHttp, type HttpRequest } from '../../shared/rpc/http_server.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
-import { CALLER, inferenceService } from './inference.ts'
+import { CALLER, inferenceService } from './inference_service.ts'
 
 /**
  * Answers `POST /rpc/{service}/{method}` for a caller who was let in. Never rejects.
@@ -41,8 +41,8 @@ export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
  * The way to a service that a caller names: inference is served here, what is between Shoal's own parts is refused.
  * @param caller the id of its key, where keys are asked for
  */
-export function serviceSends(deps: Pick<GatewayDeps, 'infer' | 'route'>) {
-  const inference = inferenceService(deps.infer)
+export function serviceSends(deps: Pick<GatewayDeps, 'catalog' | 'infer' | 'route'>) {
+  const inference = inferenceService(deps)
   return (service: string, caller: string | undefined): Send => {
     if (service === Inference.name) return caller === undefined ? inference : as(caller, inference)
     return isInternal(service) ? refuseInternal : deps.route

@@ -41,6 +41,8 @@ export const LIMITS = {
   maxLabels: 10_000,
   /** Characters of an alias of a version, such as `stable`. */
   maxAliasLength: 64,
+  /** Steps of one generation. At a step a millisecond that is a minute, and a stream must end. */
+  maxLoopSteps: 65_536,
   /** Bytes of answers that a gateway keeps for models that allow it. A quarter of a Worker's memory. */
   maxResultCacheBytes: 32 * MiB,
   /** Longest that an answer is kept: a day. */

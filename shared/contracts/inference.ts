@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { defineService, unary } from '../rpc/contract.ts'
+import { defineService, serverStreaming, unary } from '../rpc/contract.ts'
 import { name, tensors } from './fields.ts'
 
 /** What callers see: a model by name, tensors in, tensors out. Served by the gateway. */
@@ -19,6 +19,22 @@ export const Inference = defineService({
         priority: z.enum(['high', 'normal', 'low']).optional(),
       }),
       output: z.object({ model: name, version: name, outputs: tensors }),
+      idempotent: true,
+    }),
+    /** Runs a model that has a loop on its own outputs, step by step; each step is an item. */
+    generate: serverStreaming({
+      input: z.strictObject({
+        model: name,
+        version: name.optional(),
+        /** Of the first step. */
+        inputs: tensors,
+        /** As many as the model's loop may take where left out; it may stop sooner. */
+        steps: z.number().int().min(1).optional(),
+        /** Outputs wanted of each step; those that the loop names where left out. */
+        outputs: z.array(name).optional(),
+        priority: z.enum(['high', 'normal']).optional(),
+      }),
+      output: z.object({ step: z.number().int(), outputs: tensors }),
       idempotent: true,
     }),
   },

@@ -1,7 +1,9 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { invalid } from '../wire/errors.ts'
-import type { ModelManifest, Signature } from '../wire/signature.ts'
+import type { ModelLoop, ModelManifest, Signature } from '../wire/signature.ts'
+
+const name = z.string().min(1).max(LIMITS.maxNameLength)
 
 /** What whoever pushes a model says of it, beyond what its file says. It may be changed later; the bytes may not. */
 export const modelOptions = z.strictObject({
@@ -19,6 +21,13 @@ export const modelOptions = z.strictObject({
    * its rows are independent.
    */
   batch: z.boolean().optional(),
+  /** Runs it again and again on its own outputs, for `shoal.Inference/generate`. Null ends it. */
+  loop: z.strictObject({
+    feed: z.record(name, name),
+    emit: z.array(name).max(LIMITS.maxTensors).optional(),
+    maxSteps: z.number().int().min(1).max(LIMITS.maxLoopSteps),
+    stop: z.strictObject({ output: name, equals: z.number() }).optional(),
+  }).nullable().optional(),
 })
 export type ModelOptions = z.infer<typeof modelOptions>
 
@@ -33,10 +42,12 @@ export function readOptions(json: unknown): ModelOptions {
 /** A manifest with options changed; those that are not named stay. @throws RpcError `invalid_argument` for a false `batch` */
 export function withOptions(
   manifest: ModelManifest,
-  { labels, visibility, cache, batch }: ModelOptions,
+  { labels, visibility, cache, batch, loop }: ModelOptions,
 ): ModelManifest {
-  const { cache: kept, ...rest } = manifest
+  const { cache: kept, loop: keptLoop, ...rest } = manifest
   const wanted = cache === undefined ? kept : cache ?? undefined
+  const loops = loop === undefined ? keptLoop : loop ?? undefined
+  if (loop) checkLoop(manifest.signature, loop)
   return {
     ...rest,
     ...(batch !== undefined &&
@@ -44,7 +55,28 @@ export function withOptions(
     ...(labels && { labels }),
     ...(visibility && { visibility }),
     ...(wanted && { cache: wanted }),
+    ...(loops && { loop: loops }),
   }
+}
+
+/** What is fed must fit where it goes; sizes that are free are looked at when it runs. */
+function checkLoop({ inputs, outputs }: Signature, { feed, emit = [], stop }: ModelLoop): void {
+  const known = outputs.map((output) => output.name)
+  for (const output of [...Object.keys(feed), ...emit, ...(stop ? [stop.output] : [])]) {
+    if (!known.includes(output)) throw refuseLoop(`its outputs are ${known.join(', ')}, got "${output}"`)
+  }
+  for (const [from, to] of Object.entries(feed)) {
+    const output = outputs.find((one) => one.name === from)
+    const input = inputs.find((one) => one.name === to)
+    if (!input) throw refuseLoop(`its inputs are ${inputs.map((one) => one.name).join(', ')}, got "${to}"`)
+    const fits = output?.dtype === input.dtype && output.shape.length === input.shape.length &&
+      output.shape.every((size, axis) => size === -1 || input.shape[axis] === -1 || size === input.shape[axis])
+    if (!fits) throw refuseLoop(`"${from}" must have the dtype and shape of "${to}", ${input.dtype} [${input.shape}]`)
+  }
+}
+
+function refuseLoop(why: string) {
+  return invalid(`Cannot loop the model: ${why}`)
 }
 
 function checkBatch({ inputs, outputs }: Signature, batch: boolean): boolean {

@@ -37,4 +37,17 @@ export interface ModelManifest {
   visibility?: 'public' | 'private'
   /** Gateways may keep its answers: for how long, and how many bytes each of them. Not where nothing is said. */
   cache?: { ttlMs: number; maxBytes: number }
+  /** How it is run again and again on its own outputs; not at all where nothing is said. */
+  loop?: ModelLoop
+}
+
+/** Generation: each step's outputs become the next one's inputs. */
+export interface ModelLoop {
+  /** Which output is fed to which input, by name. Other inputs stay as they were given. */
+  feed: Readonly<Record<string, string>>
+  /** Outputs that callers see, all where left out. */
+  emit?: readonly string[]
+  maxSteps: number
+  /** The step that has this value in all of an output is the last one. */
+  stop?: { output: string; equals: number }
 }

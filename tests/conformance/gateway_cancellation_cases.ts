@@ -65,6 +65,25 @@ export function cancellationCases(at: () => string): void {
     expect(worker.waiting).toEqual([])
   })
 
+  it('gives each step of a generation to its caller before the next one runs, and ends with its reader', async () => {
+    await ask(at(), 'PATCH', '/models/held/versions/1', { json: { loop: { feed: { y: 'x' }, maxSteps: 1000 } } })
+    const x = Tensor.from('float32', [2, 3], new Float32Array(6).fill(51))
+    const items = inferenceAt(at()).generate({ model: 'held', inputs: { x } }, { timeoutMs: 20_000 })
+    const reader = items[Symbol.asyncIterator]()
+    for (let step = 0; step < 3; step++) {
+      const item = reader.next()
+      const run = await worker.nextRun()
+      expect([markOf(run), worker.waiting.length]).toEqual([51, 0])
+      run.release()
+      expect((await item).value?.step).toBe(step)
+    }
+    const last = await worker.nextRun()
+    await reader.return?.()
+    await eventually(async () => last.signal.aborted)
+    last.release()
+    expect(worker.waiting).toEqual([])
+  })
+
   it('lets urgent calls go before others', async () => {
     const { runs, answers } = await occupy([31, 32])
     const marks = [call(33)]

@@ -9,6 +9,7 @@ import { binaryCases } from './gateway_binary_cases.ts'
 import { cancellationCases } from './gateway_cancellation_cases.ts'
 import { hostCases, hostKeyCases } from './gateway_host_cases.ts'
 import { catalogCases } from './gateway_catalog_cases.ts'
+import { generateCases } from './gateway_generate_cases.ts'
 import { bearer } from './gateway_http.ts'
 import { jobCases, jobKeyCases } from './gateway_job_cases.ts'
 import { keyCases } from './gateway_key_cases.ts'
@@ -86,6 +87,7 @@ export function gatewaySuite(
         describe('catalog', () => catalogCases(at))
         describe('Open Inference Protocol', () => openInferenceCases(at))
         describe('binary tensor data', () => binaryCases(at, { packs: !platformPacks }))
+        describe('generation', () => generateCases(at))
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
         describe('jobs', () => jobCases(at))
