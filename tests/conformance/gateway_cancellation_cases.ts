@@ -37,6 +37,10 @@ export function cancellationCases(at: () => string): void {
     expect(runs.map(markOf).sort()).toEqual(marks)
     return { runs, answers: Promise.all(answers) }
   }
+  const submitJob = (mark: number) => {
+    const x = { $tensor: 'float32', shape: [2, 3], data: new Array(6).fill(mark) }
+    return ask(at(), 'POST', '/jobs', { json: { model: 'held', inputs: { x } } })
+  }
   const allQueued = (count: number) => eventually(async () => await metricAt(at(), 'shoal_pool_queued_calls') === count)
 
   it('takes a waiting call whose time is over out of the queue', async () => {
@@ -54,6 +58,33 @@ export function cancellationCases(at: () => string): void {
     run.release()
     expect(await markIn(next)).toBe(4)
     expect(worker.waiting).toEqual([])
+  })
+
+  it('drops the run of a job that is canceled', async () => {
+    const { json: { id } } = await submitJob(5)
+    const run = await worker.nextRun()
+    expect([markOf(run), run.signal.aborted]).toEqual([5, false])
+    const answer = await ask(at(), 'DELETE', `/jobs/${id}`)
+    expect([answer.status, answer.json.state]).toEqual([200, 'canceled'])
+    await eventually(async () => run.signal.aborted)
+    run.release()
+    expect((await ask(at(), 'GET', `/jobs/${id}`)).json.state).toBe('canceled')
+  })
+
+  it('puts jobs behind calls that someone waits for', async () => {
+    const { runs, answers } = await occupy([1, 2])
+    const { json: { id } } = await submitJob(6)
+    await allQueued(1)
+    const next = call(7)
+    await allQueued(2)
+    for (const run of runs) run.release()
+    await answers
+    const [first, second] = [await worker.nextRun(), await worker.nextRun()]
+    expect([first, second].map(markOf)).toEqual([7, 6])
+    first.release()
+    second.release()
+    expect(await markIn(next)).toBe(7)
+    await eventually(async () => (await ask(at(), 'GET', `/jobs/${id}`)).json.state === 'done')
   })
 
   it('takes the time from the parameters too, in microseconds', async () => {
