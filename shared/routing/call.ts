@@ -2,6 +2,7 @@ import { sleep } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { fullJitterMs } from '../base/random.ts'
 import type { MethodLimit } from '../rpc/bulkhead.ts'
+import { holding } from '../rpc/held_stream.ts'
 import { abortError, Deadline, untilAborted } from '../rpc/deadline.ts'
 import type { RpcRequest, RpcResponse, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
@@ -163,7 +164,9 @@ export function createRouter(deps: RouterDeps): Send {
         await (policy.attemptTimeoutMs === undefined ? send(sent) : timed(send, sent, policy.attemptTimeoutMs))
       const tookMs = service.ended(out, instance.id, set, 'answered')
       if (policy.hedge && isFirst) service.latencyOf(request.method).add(tookMs)
-      return response
+      if (response.kind === 'unary') return response
+      const end = service.book.beginStream(instance.id)
+      return { ...response, payloads: holding(response.payloads, request.signal, end) }
     } catch (thrown) {
       const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
       const waitedMs = clock.now() - out.value.startedAtMs

@@ -9,6 +9,8 @@ export type OutstandingCall = Link<{ readonly load: Load; readonly startedAtMs: 
 interface Load {
   /** Calls out, the oldest first. */
   readonly outstanding: LinkedList<OutstandingCall['value']>
+  /** Streams that have begun and not ended. They keep an instance busy, and say nothing of how soon it answers. */
+  streams: number
   /** Peak-sensitive moving average of latency, ms; undefined before the first end. */
   ewmaMs: number | undefined
   updatedAtMs: number
@@ -51,9 +53,10 @@ export class LoadBook {
     return this.#usualMs
   }
 
-  /** Calls that an instance has to answer yet. */
+  /** Calls that an instance has to answer yet, and streams that it has to end. */
   outstanding(id: string): number {
-    return this.#loads.get(id)?.outstanding.size ?? 0
+    const load = this.#loads.get(id)
+    return load ? load.outstanding.size + load.streams : 0
   }
 
   /**
@@ -64,7 +67,8 @@ export class LoadBook {
   cost(id: string, capacity = 1): number {
     const load = this.#loads.get(id)
     if (!load) return 0
-    const { size, first: oldest } = load.outstanding
+    const { first: oldest } = load.outstanding
+    const size = load.outstanding.size + load.streams
     const calls = 1 + size / capacity
     const nowMs = this.#clock.now()
     const waitedMs = oldest ? nowMs - oldest.startedAtMs : 0
@@ -76,12 +80,19 @@ export class LoadBook {
   /** Marks a call as begun. */
   begin(id: string): OutstandingCall {
     const startedAtMs = this.#clock.now()
-    let load = this.#loads.get(id)
-    if (!load) {
-      load = { outstanding: new LinkedList(), ewmaMs: undefined, updatedAtMs: startedAtMs }
-      this.#loads.set(id, load)
-    }
+    const load = this.#loadOf(id, startedAtMs)
     return load.outstanding.add({ load, startedAtMs })
+  }
+
+  /** Marks a stream as begun, once its call was answered. @returns marks its end; more than once does no harm */
+  beginStream(id: string): () => void {
+    const load = this.#loadOf(id, this.#clock.now())
+    let ended = false
+    load.streams++
+    return () => {
+      if (!ended) load.streams--
+      ended = true
+    }
   }
 
   /**
@@ -108,9 +119,18 @@ export class LoadBook {
 
   /** Forgets instances that are gone, so that the book stays as small as the table. */
   keepOnly(ids: ReadonlySet<string>): void {
-    for (const [id, { outstanding }] of this.#loads) {
-      if (!ids.has(id) && outstanding.size === 0) this.#loads.delete(id)
+    for (const id of this.#loads.keys()) {
+      if (!ids.has(id) && this.outstanding(id) === 0) this.#loads.delete(id)
     }
+  }
+
+  #loadOf(id: string, nowMs: number): Load {
+    let load = this.#loads.get(id)
+    if (!load) {
+      load = { outstanding: new LinkedList(), streams: 0, ewmaMs: undefined, updatedAtMs: nowMs }
+      this.#loads.set(id, load)
+    }
+    return load
   }
 
   /** Raises an average to `leastMs` at least, and by a factor. */

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { Payload } from '../wire/payload.ts'
 import { abortError } from './deadline.ts'
+import { holding } from './held_stream.ts'
 import type { Interceptor, RpcRequest, RpcResponse, Send } from './send.ts'
 
 /** How much of one method a server does at once. */
@@ -64,7 +64,7 @@ class Compartment {
     try {
       const response = await next(request)
       if (response.kind === 'stream') {
-        return { ...response, payloads: hold(response.payloads, request.signal, leave) }
+        return { ...response, payloads: holding(response.payloads, request.signal, leave) }
       }
       leave()
       return response
@@ -123,22 +123,4 @@ class Compartment {
       neverSent: true,
     })
   }
-}
-
-/** A stream that gives its place up when it ends, or when its caller goes before reading any of it. */
-function hold(payloads: AsyncIterable<Payload>, signal: AbortSignal, leave: () => void): AsyncIterable<Payload> {
-  let begun = false
-  const onAbort = () => {
-    if (!begun) leave()
-  }
-  signal.addEventListener('abort', onAbort, { once: true })
-  return (async function* () {
-    begun = true
-    try {
-      yield* payloads
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-      leave()
-    }
-  })()
 }

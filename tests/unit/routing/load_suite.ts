@@ -29,6 +29,24 @@ export const loadSuite: Suite = {
       assert.equal(bench.nowMs, 1_000_000)
     },
 
+    'a stream that goes on costs as much as a call that is out, but nothing for its length': () => {
+      const bench = new Bench()
+      bench.call('a', 10)
+      const before = bench.book.cost('a')
+      const end = bench.book.beginStream('a')
+      assert.closeTo(bench.book.cost('a'), 2 * before + 1, 0.01)
+      bench.nowMs += 60_000
+      assert.isBelow(bench.book.cost('a'), 2 * before + 1)
+      // An instance that leaves the table is remembered as long as it has one.
+      bench.book.keepOnly(new Set())
+      assert.deepEqual([bench.book.size, bench.book.outstanding('a')], [1, 1])
+      end()
+      end()
+      assert.equal(bench.book.outstanding('a'), 0)
+      bench.book.keepOnly(new Set())
+      assert.equal(bench.book.size, 0)
+    },
+
     'a slow answer counts at once, fast ones bring it down over the decay time': () => {
       const bench = new Bench()
       bench.call('a', 10)

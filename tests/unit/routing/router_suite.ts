@@ -7,6 +7,7 @@ import { createRouter } from '../../../shared/routing/call.ts'
 import type { RpcRequest, RpcResponse } from '../../../shared/rpc/send.ts'
 import type { LeasedInstance } from '../../../shared/stores/lease_store.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
+import { encodePayload } from '../../../shared/wire/payload.ts'
 import type { Suite } from '../../suite.ts'
 import { instance, instances } from './instances.ts'
 import { answer, codeOf, gone, request, RouterBench } from './router_bench.ts'
@@ -23,6 +24,36 @@ export const routerSuite: Suite = {
       bench.serve = (id) => failures-- > 0 ? Promise.reject(gone()) : Promise.resolve(answer(id))
       const third = await bench.call() as RpcResponse
       assert.equal(third.metadata['shoal-attempts'], '3')
+      bench.close()
+    },
+
+    'streams are spread while they last, and forgotten when they end, are left, or lose their caller': async () => {
+      const bench = new RouterBench(instances(2))
+      bench.serve = () => {
+        const payloads = (async function* () {
+          for (let n = 0; n < 3; n++) yield encodePayload(n, 'tensors')
+        })()
+        return Promise.resolve({ kind: 'stream', metadata: {}, payloads })
+      }
+      const gone = new AbortController()
+      const open = async () => {
+        const before = bench.ids.length
+        const streams: AsyncIterable<unknown>[] = []
+        for (let i = 0; i < 10; i++) {
+          const response = await bench.call({ stream: true, signal: gone.signal }) as RpcResponse
+          if (response.kind === 'stream') streams.push(response.payloads)
+        }
+        const counts = bench.ids.slice(before).reduce((sum, id) => sum + (id === 'i0' ? 1 : -1), 0)
+        // Each goes where fewer are. (From twenty on, one more or less is within the picker's noise.)
+        assert.isAtMost(Math.abs(counts), 1)
+        return streams
+      }
+      const [first = [], second = []] = [await open(), await open()]
+      for (const [i, stream] of [...first, ...second].entries()) {
+        if (i % 3 === 0) { for await (const _ of stream) { /* to its end */ } }
+        if (i % 3 === 1) { for await (const _ of stream) break }
+      }
+      gone.abort()
       bench.close()
     },
 
