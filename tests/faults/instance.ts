@@ -53,6 +53,12 @@ const app = serve(Who, {
     if (fails && Date.now() % everyMs < failsForMs) throw new RpcError(fails, 'Cannot answer: told not to')
     return { id }
   },
+  look: ({ ms }) => sleep(systemClock, ms).then(() => ({ id })),
+  change({ ms, call }) {
+    // The effect, for the test to count.
+    console.log(`changed ${call}.`)
+    return sleep(systemClock, ms).then(() => ({ id }))
+  },
 })
 app.post('/conduct', async (context) => {
   conduct = await context.req.json()

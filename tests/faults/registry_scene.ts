@@ -59,6 +59,11 @@ export class RegistryScene implements AsyncDisposable {
     return gateway
   }
 
+  /** All that its processes wrote. */
+  written(): string {
+    return this.#processes.map((running) => running.output()).join('\n')
+  }
+
   /** @param added headers beside the usual */
   async call(added?: Record<string, string>): Promise<Call> {
     const startedAtMs = performance.now()
