@@ -2,10 +2,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Context, Hono } from 'hono'
 import { systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
 import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
+import { JoinGate } from '../../shared/relay/join_gate.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
@@ -94,6 +96,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     onPopulated: (populated) => populated && void jobs.consumer?.wake(),
   })
 
+  const joins = new JoinGate(clock)
   const probe = probeProcess('gateway', () => ({
     relay: relay.name,
     workers: relay.hub.workers().map(({ id, name, device, inFlight, served, draining, models }) => ({
@@ -122,7 +125,12 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     localPools: () => relay.instance ? [relay.instance] : [],
     process: probe,
     relays: {
-      enrol: (volunteer) => relay.enrol(volunteer),
+      async enrol(volunteer) {
+        const retryAfterMs = joins.admit()
+        if (retryAfterMs === 0) return await relay.enrol(volunteer)
+        const reason = `Cannot enrol the worker: at most ${DEFAULTS.joinsPerSecond} may join a second`
+        throw new RpcError('resource_exhausted', reason, { retryAfterMs })
+      },
       connect(context, name) {
         if (name !== relay.name) {
           throw new RpcError('not_found', `Cannot open the socket: there is no relay "${name}" here (enrol again)`)

@@ -72,6 +72,12 @@ export const DEFAULTS = {
   enrolTokenMs: 300_000,
   /** From a connection's first byte to the end of its request's headers: a slow line sends 8 KB in a second. */
   headersTimeoutMs: 10_000,
+  /**
+   * Workers that may join one gateway at once, and a second in the long run: a join costs it a few milliseconds, and a
+   * thousand that come back after a restart must leave it time for calls. The rest are told when to come again.
+   */
+  joinBurst: 25,
+  joinsPerSecond: 100,
   /** A socket that has not said a valid hello by then is closed. */
   helloTimeoutMs: 5_000,
   /** Pings on a quiet socket; two unanswered ones end it. */

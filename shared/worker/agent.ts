@@ -131,9 +131,11 @@ export class Agent {
       // Only a link that lasted counts as a success: a relay that welcomes and drops must not be stormed.
       if (clock.now() - startedAtMs > DEFAULTS.joinTimeoutMs + DEFAULTS.reconnectCapMs) failures = 0
       const backOff = { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.reconnectCapMs }
-      // Asked to wait, it waits that long and then as long again as chance says, or all would come back together.
-      const retryInMs = Math.min(error.retryAfterMs ?? 0, DEFAULTS.retryAfterCapMs) +
-        fullJitterMs(failures++, backOff, random)
+      const askedMs = Math.min(error.retryAfterMs ?? 0, DEFAULTS.retryAfterCapMs)
+      // Told its turn (shared/relay/join_gate.ts), it comes soon after. Otherwise all were told the same, and it waits as
+      // long again as chance says, or they would come back together.
+      const isTurn = error.code === 'resource_exhausted' && askedMs > 0
+      const retryInMs = askedMs + (isTurn ? random() * askedMs / 4 : fullJitterMs(failures++, backOff, random))
       log('warn', 'link lost', { reason: error.message, retryInMs: Math.round(retryInMs) })
       onState?.({ phase: 'waiting', reason: error.message, retryInMs })
       await sleep(clock, retryInMs, this.#stop.signal).catch(() => {})
