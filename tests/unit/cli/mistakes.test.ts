@@ -22,6 +22,7 @@ describe('a mistake is answered in one line', () => {
     await writeFile(join(folder.path, 'wrong.json'), '[["one", 2, 3], [4, 5, 6]]')
     await writeFile(join(folder.path, 'wrong.png'), 'not a picture')
     await writeFile(join(folder.path, 'wrong.onnx'), '{}')
+    await writeFile(join(folder.path, 'right.onnx'), fixedModel())
   })
   afterAll(async () => {
     await gateway.close()
@@ -61,7 +62,7 @@ describe('a mistake is answered in one line', () => {
     ['models push FOLDER/nothing.onnx --name a', /nothing\.onnx: an ONNX file is required, got no such file/],
     ['models push FOLDER --name a', /an ONNX file is required, got a folder/],
     ['models push FOLDER/wrong.onnx --name a --gateway GATEWAY', /expected an ONNX file .*got JSON/],
-    ['models push FOLDER/wrong.onnx --name ../a --gateway GATEWAY', /its name must be/],
+    ['models push FOLDER/right.onnx --name ../a --gateway GATEWAY', /its name must be/],
     ['call', /a MODEL or SERVICE\/METHOD is required, got none/],
     ['call fixed --timeout 0', /--timeout: a whole number from 1/],
     ['call nothing --gateway GATEWAY', /"nothing": the model must be one of fixed, got "nothing"/],
@@ -89,7 +90,7 @@ describe('a mistake is answered in one line', () => {
 
   it.for([
     'models list',
-    'models push FOLDER/wrong.onnx --name a',
+    'models push FOLDER/right.onnx --name a',
     'call fixed x=[1]',
     'call demo.Hello/sayHello',
     'worker --device webgpu',
