@@ -81,8 +81,9 @@ describe('of five instances', () => {
     const fromMs = performance.now()
     await eventually(async () => await scene.metric('shoal_router_ejected_instances') === 1)
     const ejectedMs = performance.now() - fromMs
+    // Calls that were on their way to it may yet arrive.
     await realTime(200)
-    await tell(oddPort, { fails: 'internal' })
+    await eventually(async () => await tell(oddPort, { fails: 'internal' }) === 0)
     const after = await load.during(4_000)
     const callsAfter = await tell(oddPort, {})
     const calls = await load.stop()
@@ -93,9 +94,9 @@ describe('of five instances', () => {
       callsToItAfterwards: callsAfter,
       callsAfterwards: after.length,
     })
-    // Five, and those that were under way: 200 ms of calls, of which one that answers at once draws two in five at most.
+    // Five, and of those that were under way with the fifth as many as it had been chosen for.
     expect(failures(calls).length).toBeGreaterThanOrEqual(5)
-    expect(failures(calls).length).toBeLessThanOrEqual(5 + 0.4 * 0.2 * PER_SECOND)
+    expect(failures(calls).length).toBeLessThan(5 + load.mostAtOnce)
     expect([callsAfter, failures(after)]).toEqual([0, []])
     expect(await scene.metric('shoal_router_ejections_total')).toBe(1)
   }, 60_000)

@@ -119,6 +119,8 @@ export interface Call {
 /** Idempotent calls at a steady rate, whether or not they are answered, until stopped. */
 export class Load {
   readonly calls: Call[] = []
+  /** The most calls that were under way together. */
+  mostAtOnce = 0
   readonly #pending = new Set<Promise<void>>()
   readonly #timer: ReturnType<typeof setInterval>
 
@@ -130,6 +132,7 @@ export class Load {
         this.#pending.delete(call)
       })
       this.#pending.add(call)
+      this.mostAtOnce = Math.max(this.mostAtOnce, this.#pending.size)
     }, 1000 / perSecond)
   }
 
