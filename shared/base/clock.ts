@@ -6,8 +6,10 @@ export interface Clock {
   after(delayMs: number, task: () => void): () => void
 }
 
+const ORIGIN_MS = performance.timeOrigin
+
 export const systemClock: Clock = {
-  now: () => performance.timeOrigin + performance.now(),
+  now: () => ORIGIN_MS + performance.now(),
   after(delayMs, task) {
     const timer = setTimeout(task, delayMs)
     return () => clearTimeout(timer)

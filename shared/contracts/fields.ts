@@ -5,6 +5,10 @@ import { Tensor } from '../wire/tensor.ts'
 
 /** Fields that several contracts share. */
 export const name = z.string().min(1).max(LIMITS.maxNameLength)
+export function isName(value: unknown): boolean {
+  return typeof value === 'string' && value.length > 0 && value.length <= LIMITS.maxNameLength
+}
+
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
 /** What a worker computes on: `cpu` is native code, `wasm` the same operators as WebAssembly. */
 export const device = z.enum(['webgpu', 'wasm', 'cpu'])
@@ -19,6 +23,17 @@ const TENSOR_IN_JSON = {
   },
 }
 export const tensor = z.custom<Tensor>((value) => value instanceof Tensor, 'expected a tensor').meta(TENSOR_IN_JSON)
+/** What `tensors` takes. */
+export function areTensors(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  let count = 0
+  for (const key in value) {
+    if (!((value as Record<string, unknown>)[key] instanceof Tensor) || key.length > LIMITS.maxNameLength) return false
+    count++
+  }
+  return count <= LIMITS.maxTensors
+}
+
 /**
  * Tensors by name. One check and not a record of checks: this one stands on the hot path, where a record's copying and
  * its check for each entry cost more than the rest of the call's validation.

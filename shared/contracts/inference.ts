@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { defineService, serverStreaming, unary } from '../rpc/contract.ts'
-import { name, tensors } from './fields.ts'
+import { areTensors, isName, name, tensors } from './fields.ts'
+import { plainly } from './plainly.ts'
 
 /** What callers see: a model by name, tensors in, tensors out. Served by the gateway. */
 export const Inference = defineService({
@@ -8,17 +9,24 @@ export const Inference = defineService({
   version: '1.0.0',
   methods: {
     infer: unary({
-      input: z.strictObject({
-        model: name,
-        /** The newest version where none is named. */
-        version: name.optional(),
-        inputs: tensors,
-        /** Outputs wanted; all where left out. */
-        outputs: z.array(name).optional(),
-        /** 'high' goes before 'normal' in the model's queue, and 'low', as jobs are, after both. */
-        priority: z.enum(['high', 'normal', 'low']).optional(),
+      input: plainly(
+        z.strictObject({
+          model: name,
+          /** The newest version where none is named. */
+          version: name.optional(),
+          inputs: tensors,
+          /** Outputs wanted; all where left out. */
+          outputs: z.array(name).optional(),
+          /** 'high' goes before 'normal' in the model's queue, and 'low', as jobs are, after both. */
+          priority: z.enum(['high', 'normal', 'low']).optional(),
+        }),
+        { model: isName, inputs: areTensors },
+      ),
+      output: plainly(z.object({ model: name, version: name, outputs: tensors }), {
+        model: isName,
+        version: isName,
+        outputs: areTensors,
       }),
-      output: z.object({ model: name, version: name, outputs: tensors }),
       idempotent: true,
     }),
     /** Runs a model that has a loop on its own outputs, step by step; each step is an item. */
