@@ -129,7 +129,8 @@ export class JobConsumer {
         delayMs = await this.#exchange(this.#room())
       } catch (thrown) {
         this.#deps.log('warn', 'jobs cannot be reached', { reason: RpcError.from(thrown).message })
-        delayMs = PAUSE_MS * (1 + this.#deps.random())
+        // A store in trouble is asked no more often than an idle one, unless there are outcomes to bring.
+        delayMs = this.#outcomes.length > 0 ? PAUSE_MS * (1 + this.#deps.random()) : DEFAULTS.jobPollMs
         this.#again = false
       }
     } while (this.#again && !this.#closed)
