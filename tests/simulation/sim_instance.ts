@@ -12,6 +12,9 @@ import type { SimProcess } from './sim_process.ts'
 import { storeOver } from './store_client.ts'
 import type { World } from './world.ts'
 
+/** Part of its calls that a flaky instance fails: with retries most calls still succeed, and no breaker opens. */
+const FLAKY_SHARE = 0.6
+
 /** One life of an instance: the real announcer and the real dispatch, in a simulated process. */
 export class SimInstance {
   readonly record: Instance
@@ -19,7 +22,7 @@ export class SimInstance {
   readonly serve: Send
   readonly connections = new Set<SimConnection>()
   /** How long a call takes, and how it ends. */
-  behaviour: 'sound' | 'slow' | 'failing' = 'sound'
+  behaviour: 'sound' | 'slow' | 'flaky' | 'failing' = 'sound'
   readonly #world: World
   readonly #announcer: Announcer
   #hasLeft = false
@@ -43,7 +46,8 @@ export class SimInstance {
       const { random } = world
       const isSlow = this.behaviour === 'slow'
       await sleep(this.process, isSlow ? 2_000 : 1 + random() * 20)
-      if (this.behaviour === 'failing') throw new RpcError('unavailable', 'the instance cannot work')
+      const isFailing = this.behaviour === 'failing' || (this.behaviour === 'flaky' && random() < FLAKY_SHARE)
+      if (isFailing) throw new RpcError('unavailable', 'the instance cannot work')
       return { call, by: id }
     }
     this.serve = createServer([

@@ -53,8 +53,10 @@ async function runWorld(seed: number, world: World): Promise<Run> {
   if (failedReads() > readsBefore) observer.violate('no read fails when one instance dies', 'some did')
 
   if (random() < 0.05) {
-    observer.note('-- every instance fails')
-    for (const instance of world.instances.values()) instance.behaviour = 'failing'
+    // All calls, upon which the breaker opens, or so many that it does not.
+    const behaviour = random() < 0.5 ? 'failing' : 'flaky'
+    observer.note(`-- every instance is ${behaviour}`)
+    for (const instance of world.instances.values()) instance.behaviour = behaviour
     await world.callFor(STORM_MS, STORM_CALLS_PER_SECOND)
     heal(world)
   }
