@@ -1,5 +1,6 @@
 import type { Clock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
+import { LIMITS } from '../../shared/base/limits.ts'
 import type { Log } from '../../shared/base/log.ts'
 import type { Metrics } from '../../shared/base/metrics.ts'
 import { newId, type Random } from '../../shared/base/random.ts'
@@ -46,6 +47,7 @@ export class InProcessRelay {
     this.hub = new Hub({
       ...deps,
       name: this.name,
+      maxMessageBytes: LIMITS.maxTrainingBytes,
       soon: (task) => void setImmediate(task),
       admit: (token) => admitOnce(token, this.name, { ...deps, clock: Date }),
       onPopulated: (populated) => {

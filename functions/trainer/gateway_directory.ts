@@ -1,4 +1,5 @@
 import type { Clock } from '../../shared/base/clock.ts'
+import { LIMITS } from '../../shared/base/limits.ts'
 import type { Callee, Directory } from '../../shared/rpc/directory.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { LocalRelay } from '../gateway/host.ts'
@@ -80,6 +81,9 @@ export class GatewayDirectory implements Directory {
   #callee(relay: string): Callee {
     if (relay === this.#local?.name) return { id: relay, send: this.#local.send }
     const base = `${this.#gateway}/relays/${encodeURIComponent(relay)}`
-    return { id: relay, send: fetchTransport(base, { headers: this.#headers }).send }
+    return {
+      id: relay,
+      send: fetchTransport(base, { headers: this.#headers, maxMessageBytes: LIMITS.maxTrainingBytes }).send,
+    }
   }
 }

@@ -110,6 +110,12 @@ export const LIMITS = {
   /** Models, or pieces of large ones, that a tab keeps in its browser's storage, the oldest dropped first: two models of
    * the largest size in pieces, and never more than the browser lets us. */
   maxStoredModels: 128,
+  /**
+   * Bytes of a body between the parts of a training run, where both ends are processes of Node or Deno, or tabs: parameters
+   * and gradients of 64 million values. Only coordinators with an admin key and workers that were enrolled send them. A
+   * Durable Object has 128 MB for everything and stays with maxMessageBytes.
+   */
+  maxTrainingBytes: 256 * MiB,
   /** Bytes of a run's checkpoint: parameters and two moments of a model of the largest size, with its losses. */
   maxCheckpointBytes: 400 * MiB,
   /** Shards of one training step: as many as workers of a relay. Each costs a lease, and its sum until it is added. */

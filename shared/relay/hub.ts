@@ -12,6 +12,8 @@ export interface HubDeps extends PoolDeps {
   /** The relay's name in the registry. */
   name: string
   log: Log
+  /** Bytes of a body on a worker's socket; LIMITS.maxMessageBytes by default. */
+  maxMessageBytes?: number
   admit(token: string): Promise<{ volunteer: boolean }>
   /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void

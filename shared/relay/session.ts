@@ -41,6 +41,8 @@ export interface SessionDeps {
   pool: Pool
   clock: Clock
   log: Log
+  /** Bytes of a body that this relay can hold, either way; LIMITS.maxMessageBytes by default. */
+  maxMessageBytes?: number
   /** Admits a token, once, and says whose worker it is. Rejects with `unauthenticated` otherwise. */
   admit(token: string): Promise<{ volunteer: boolean }>
   onLate(): void
@@ -80,6 +82,7 @@ export class Session {
       onControl: (frame) => void this.#onControl(frame).catch((thrown) => this.#onFailure(thrown)),
       onLate: () => deps.onLate(),
       clock: deps.clock,
+      maxMessageBytes: deps.maxMessageBytes,
       // Answers to calls of the relay's life before may still come, and must not pass for answers to this life's.
       firstId: restored ? crypto.getRandomValues(new Uint32Array(1))[0] || 1 : 1,
     })

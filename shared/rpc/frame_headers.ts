@@ -76,6 +76,14 @@ export function readPayload(frame: Frame): Payload {
   return { codec, body: body as Bytes }
 }
 
+/** What the two ends of a link agree on. */
+export interface MessageSizes {
+  /** Of one message. */
+  maxFrameBytes: number
+  /** Of a body, in however many messages. */
+  maxMessageBytes: number
+}
+
 /**
  * A structure too long for a frame's header travels as msgpack instead: in the body, where it may be as long as tensors.
  * @throws RpcError `resource_exhausted` if it does not fit there either
@@ -85,16 +93,16 @@ export function encodeFitting(
   id: number,
   payload: Payload,
   add: Record<string, unknown>,
-  maxFrameBytes: number,
+  { maxFrameBytes, maxMessageBytes }: MessageSizes,
 ): Bytes[] {
   try {
     const { header, parts } = writePayload(payload)
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes)
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes, maxMessageBytes)
   } catch (thrown) {
     const isOpen = payload.codec === 'tensors' || payload.codec === 'value'
     if (!isOpen || !(thrown instanceof RpcError) || thrown.code !== 'resource_exhausted') throw thrown
     const { header, parts } = writePayload(encodePayload(decodePayload(payload), 'msgpack'))
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes)
+    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes, maxMessageBytes)
   }
 }
 

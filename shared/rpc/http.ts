@@ -50,9 +50,10 @@ export async function readHttpRequest(
   request: HttpMessage,
   service: string,
   method: string,
+  maxMessageBytes: number = LIMITS.maxMessageBytes,
 ): Promise<Omit<RpcRequest, 'signal'>> {
   const { call, payload, enveloped } = readHead(request.headers, service, method)
-  const body = await readBody(request, payload.codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes)
+  const body = await readBody(request, payload.codec === 'json' ? LIMITS.maxJsonBytes : maxMessageBytes)
   payload.body = enveloped ? openEnvelope(body) : body
   return call
 }
@@ -204,7 +205,10 @@ export function readTimeout(header: string | null): number {
 }
 
 /** Reads the answer of an HTTP call. @throws RpcError if it is an error, Shoal's or a proxy's */
-export async function readHttpResponse(response: Response): Promise<UnaryResponse> {
+export async function readHttpResponse(
+  response: Response,
+  maxMessageBytes: number = LIMITS.maxMessageBytes,
+): Promise<UnaryResponse> {
   if (!response.ok) throw await readHttpError(response)
   const codec = codecOf(response.headers.get('content-type'))
   if (!codec) {
@@ -212,7 +216,7 @@ export async function readHttpResponse(response: Response): Promise<UnaryRespons
     const got = response.headers.get('content-type')?.slice(0, 80) ?? 'none'
     throw new RpcError('unknown', `Cannot read the answer: its content-type must be JSON or msgpack, got ${got}`)
   }
-  const maxBytes = codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes
+  const maxBytes = codec === 'json' ? LIMITS.maxJsonBytes : maxMessageBytes
   const body = await readBounded(response, maxBytes)
   if (!body) throw new RpcError('internal', `Cannot read the answer: it may have at most ${maxBytes} bytes`)
   return { kind: 'unary', metadata: metadataOfResponse(response.headers), payload: { codec, body } }

@@ -19,6 +19,8 @@ export interface HttpServerOptions {
   onAnswer?(code: string, failure: RpcError | undefined): void
   /** Who calls, as far as whoever let the caller in knows. */
   caller?: string
+  /** Bytes of a request's body; LIMITS.maxMessageBytes by default. */
+  maxMessageBytes?: number
 }
 
 /** A request whose signal aborts when its caller has gone. */
@@ -30,11 +32,11 @@ export async function answerHttp(
   request: HttpRequest,
   service: string,
   method: string,
-  { clock, onAnswer, caller }: HttpServerOptions,
+  { clock, onAnswer, caller, maxMessageBytes }: HttpServerOptions,
 ): Promise<HttpAnswer> {
   let deadline: Deadline | undefined
   try {
-    const call = await readHttpRequest(request, service, method)
+    const call = await readHttpRequest(request, service, method, maxMessageBytes)
     if (caller !== undefined) call.caller = caller
     if (call.stream) {
       const form = streamTypeOf(request.headers.get('content-type')) ? 'connect' : 'events'

@@ -5,7 +5,7 @@ import { invalid, RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame } from '../wire/frame.ts'
 import { CallTable } from './call_table.ts'
 import { Deadline, untilAborted } from './deadline.ts'
-import { encodeError, encodeFitting, readRequest } from './frame_headers.ts'
+import { encodeError, encodeFitting, type MessageSizes, readRequest } from './frame_headers.ts'
 import type { Metadata } from './metadata.ts'
 import type { RpcRequest, RpcResponse, Send } from './send.ts'
 
@@ -19,7 +19,7 @@ export interface IncomingOptions {
   /** Answers the calls. Without it they are refused. */
   serve: Send | undefined
   clock: Clock
-  maxFrameBytes: number
+  sizes: MessageSizes
 }
 
 interface Serving {
@@ -111,7 +111,7 @@ export class IncomingCalls {
           call.id,
           response.payload,
           withMetadata({}, response.metadata),
-          this.#options.maxFrameBytes,
+          this.#options.sizes,
         ),
       )
     } catch (thrown) {
@@ -128,7 +128,7 @@ export class IncomingCalls {
       for (;;) {
         const next = await untilAborted(iterator.next(), signal)
         if (next.done) break
-        call.creditBytes -= this.#push(encodeFitting('chunk', id, next.value, {}, this.#options.maxFrameBytes))
+        call.creditBytes -= this.#push(encodeFitting('chunk', id, next.value, {}, this.#options.sizes))
         // Before the next item is made, not after: a slow reader slows its producer down.
         while (call.creditBytes <= 0) await untilAborted(nextCredit(call), signal)
       }

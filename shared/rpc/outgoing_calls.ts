@@ -3,7 +3,14 @@ import { RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame, type ReceivedFrame } from '../wire/frame.ts'
 import { CallTable } from './call_table.ts'
 import { abortError } from './deadline.ts'
-import { encodeFitting, readMetadata, readPayload, readResponseError, requestFields } from './frame_headers.ts'
+import {
+  encodeFitting,
+  type MessageSizes,
+  readMetadata,
+  readPayload,
+  readResponseError,
+  requestFields,
+} from './frame_headers.ts'
 import { PayloadQueue } from './payload_queue.ts'
 import type { RpcRequest, RpcResponse } from './send.ts'
 
@@ -20,7 +27,7 @@ export interface OutgoingOptions {
   firstId: number
   /** The number after which 1 comes again. */
   lastId: number
-  maxFrameBytes: number
+  sizes: MessageSizes
 }
 
 interface Pending {
@@ -62,7 +69,7 @@ export class OutgoingCalls {
       this.#pending.set(id, { resolve, reject, release, stream: request.stream })
       try {
         this.#options.write(
-          encodeFitting('request', id, request.payload, requestFields(request), this.#options.maxFrameBytes),
+          encodeFitting('request', id, request.payload, requestFields(request), this.#options.sizes),
         )
       } catch (cause) {
         this.#settle(id)

@@ -26,6 +26,8 @@ export interface PeerOptions {
   lastId?: number
   /** Bytes of one message, either way: those of a frame on a socket unless both ends agree on more. */
   maxFrameBytes?: number
+  /** Bytes of a body, either way: more than a call's where what is trained travels. */
+  maxMessageBytes?: number
 }
 
 /**
@@ -41,8 +43,9 @@ export class Peer {
 
   constructor(options: PeerOptions) {
     this.#options = options
-    const { maxFrameBytes = LIMITS.maxFrameBytes } = options
-    this.#reader = new FrameReader(maxFrameBytes)
+    const { maxFrameBytes = LIMITS.maxFrameBytes, maxMessageBytes = LIMITS.maxMessageBytes } = options
+    const sizes = { maxFrameBytes, maxMessageBytes }
+    this.#reader = new FrameReader(maxFrameBytes, maxMessageBytes)
     const write = (messages: readonly Uint8Array<ArrayBuffer>[]) => this.#write(messages)
     const onGone = (error: RpcError) => this.close(error)
     this.#outgoing = new OutgoingCalls({
@@ -55,7 +58,7 @@ export class Peer {
       onLate: () => options.onLate?.(),
       firstId: options.firstId ?? 1,
       lastId: options.lastId ?? 0xffffffff,
-      maxFrameBytes,
+      sizes,
     })
     this.#incoming = new IncomingCalls({
       write,
@@ -63,7 +66,7 @@ export class Peer {
       onDuplicate: () => options.onDuplicate?.(),
       serve: options.serve,
       clock: options.clock ?? systemClock,
-      maxFrameBytes,
+      sizes,
     })
   }
 

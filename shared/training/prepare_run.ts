@@ -119,7 +119,7 @@ function inputOf({ inputs }: Graph, role: StepInput['role']): Plan['weights'] {
 
 /** Parameters and sums travel in one message each. */
 function checkSize(parameters: number): void {
-  const most = (LIMITS.maxMessageBytes - LIMITS.maxHeaderBytes) / 4
+  const most = (LIMITS.maxTrainingBytes - LIMITS.maxHeaderBytes) / 4
   if (parameters <= most) return
   throw invalid(`Cannot train the model: it may have ${most} parameters, got ${parameters}`)
 }

@@ -13,9 +13,14 @@ const BARE_BODY_AT = alignUp(PREFIX_BYTES, 8)
 /**
  * Encodes a frame as one message, or as several of at most `maxBytes` when its body is larger. The body is copied once,
  * into the messages, which are the caller's own: they may be transferred.
+ * @param maxBodyBytes what the receiver is known to take
  * @throws RpcError `resource_exhausted` if header or body exceed what a receiver takes
  */
-export function encodeFrame(frame: Frame, maxBytes: number = LIMITS.maxFrameBytes): Bytes[] {
+export function encodeFrame(
+  frame: Frame,
+  maxBytes: number = LIMITS.maxFrameBytes,
+  maxBodyBytes: number = LIMITS.maxMessageBytes,
+): Bytes[] {
   const { parts } = frame
   const header = encodeHeader(
     parts.length === 0 ? frame.header : { ...frame.header, parts: parts.map((part) => part.byteLength) },
@@ -25,7 +30,7 @@ export function encodeFrame(frame: Frame, maxBytes: number = LIMITS.maxFrameByte
   if (header.byteLength > LIMITS.maxHeaderBytes || headedBodyAt >= maxBytes) {
     throw tooLong('header', LIMITS.maxHeaderBytes, header.byteLength)
   }
-  if (bodyBytes > LIMITS.maxMessageBytes) throw tooLong('body', LIMITS.maxMessageBytes, bodyBytes)
+  if (bodyBytes > maxBodyBytes) throw tooLong('body', maxBodyBytes, bodyBytes)
 
   const messages: Bytes[] = []
   let sent = 0

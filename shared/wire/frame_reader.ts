@@ -45,11 +45,16 @@ interface Unfinished {
 export class FrameReader {
   readonly #unfinished = new Map<number, Unfinished>()
   readonly #maxBytes: number
+  readonly #maxBodyBytes: number
   #heldBytes = 0
 
-  /** @param maxBytes of one message: those of a socket's frames, unless something else carries them */
-  constructor(maxBytes: number = LIMITS.maxFrameBytes) {
+  /**
+   * @param maxBytes of one message: those of a socket's frames, unless something else carries them
+   * @param maxBodyBytes of one frame's fragments; all unfinished frames together may hold two such bodies
+   */
+  constructor(maxBytes: number = LIMITS.maxFrameBytes, maxBodyBytes: number = LIMITS.maxMessageBytes) {
     this.#maxBytes = maxBytes
+    this.#maxBodyBytes = maxBodyBytes
   }
 
   /** Bytes held of frames whose last fragment has not come. */
@@ -132,15 +137,16 @@ export class FrameReader {
   #append(unfinished: Unfinished, body: Uint8Array, messageBytes: number): void {
     unfinished.bodyBytes += body.byteLength
     unfinished.bytes += messageBytes
-    if (unfinished.bodyBytes > LIMITS.maxMessageBytes) {
-      throw refuse(`a body may have at most ${LIMITS.maxMessageBytes} bytes`)
+    if (unfinished.bodyBytes > this.#maxBodyBytes) {
+      throw refuse(`a body may have at most ${this.#maxBodyBytes} bytes`)
     }
     if (!unfinished.body) return
     const heldBytes = messageBytes + FRAGMENT_OVERHEAD_BYTES
     unfinished.heldBytes += heldBytes
     this.#heldBytes += heldBytes
-    if (this.#heldBytes > LIMITS.maxUnfinishedBytes) {
-      throw refuse(`unfinished frames may have at most ${LIMITS.maxUnfinishedBytes} bytes`)
+    const maxHeldBytes = Math.max(LIMITS.maxUnfinishedBytes, 2 * this.#maxBodyBytes)
+    if (this.#heldBytes > maxHeldBytes) {
+      throw refuse(`unfinished frames may have at most ${maxHeldBytes} bytes`)
     }
     unfinished.body.push(body)
   }

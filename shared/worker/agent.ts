@@ -154,6 +154,8 @@ export class Agent {
     const link = socketPeer(socket, {
       serve: this.#runs.send,
       clock,
+      // A relay that was enrolled at may send a model's parameters whole.
+      maxMessageBytes: LIMITS.maxTrainingBytes,
       onControl: (frame) => {
         if (frame.type !== 'welcome' || session.welcomed) return
         const { worker, relay, pingIntervalMs } = readWelcome(frame)

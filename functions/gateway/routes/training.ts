@@ -46,6 +46,8 @@ export function training(deps: GatewayDeps): Hono {
     return context.body(null, 204)
   })
 
+  // A gateway with a process to itself has room for a large model's parameters; a Worker of 128 MB has not.
+  const maxMessageBytes = deps.watch ? LIMITS.maxTrainingBytes : LIMITS.maxMessageBytes
   app.post('/relays/:relay/rpc/:service/:method', async (context) => {
     const { relay, service, method } = context.req.param()
     if (service !== Training.name) {
@@ -55,7 +57,7 @@ export function training(deps: GatewayDeps): Hono {
     const send = pool?.send ?? (() => {
       throw new RpcError('unavailable', `Cannot call relay ${relay}: it is not registered, or has no workers`)
     })
-    return toResponse(await answerHttp(send, context.req.raw, service, method, { clock: deps.clock }))
+    return toResponse(await answerHttp(send, context.req.raw, service, method, { clock: deps.clock, maxMessageBytes }))
   })
 
   app.onError((thrown) => toProblem(thrown))

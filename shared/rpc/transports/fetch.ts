@@ -10,6 +10,8 @@ export interface FetchOptions {
   codec?: HttpCodec
   /** Sent with every call: credentials, for example. */
   headers?: Readonly<Record<string, string>>
+  /** Bytes of an answer's body; LIMITS.maxMessageBytes by default. */
+  maxMessageBytes?: number
   /** `globalThis.fetch` by default; a service binding or a test may stand in. */
   fetch?: (request: Request) => Promise<Response>
 }
@@ -30,7 +32,7 @@ function fetchSend(base: string, options: FetchOptions): Send {
     const outgoing = toHttpRequest(root, request, options)
     try {
       const response = await send(outgoing)
-      if (!request.stream) return await readAnswer(response, request.service, root)
+      if (!request.stream) return await readAnswer(response, request.service, root, options.maxMessageBytes)
       refuseRedirect(response, request.service, root)
       return aborting(await readStreamAnswer(response), request, root)
     } catch (thrown) {
@@ -59,9 +61,14 @@ async function* explained(
 }
 
 /** Reads an answer to a call. @throws RpcError if it is an error, or a redirect */
-export async function readAnswer(response: Response, service: string, root: string): Promise<UnaryResponse> {
+export async function readAnswer(
+  response: Response,
+  service: string,
+  root: string,
+  maxMessageBytes?: number,
+): Promise<UnaryResponse> {
   refuseRedirect(response, service, root)
-  return await readHttpResponse(response)
+  return await readHttpResponse(response, maxMessageBytes)
 }
 
 function refuseRedirect(response: Response, service: string, root: string): void {

@@ -15,14 +15,17 @@ export interface PortLike {
 }
 
 /** The largest body in one message: it is moved, so that nothing waits behind it and nobody puts pieces together. */
-const PORT_FRAME_BYTES = LIMITS.maxMessageBytes + 2 * LIMITS.maxHeaderBytes
+const PORT_SIZES = {
+  maxFrameBytes: LIMITS.maxTrainingBytes + 2 * LIMITS.maxHeaderBytes,
+  maxMessageBytes: LIMITS.maxTrainingBytes,
+}
 
 /**
  * A peer over a port. Messages are moved to the other side, not copied. When the port brings what is no frame, it is
  * closed and what is in flight fails. That the other side has gone is for the port's owner to tell: few runtimes do.
  */
 export function portPeer(port: PortLike, serve?: Send): Peer {
-  const peer = new Peer({ write: (message) => post(port, message), serve, maxFrameBytes: PORT_FRAME_BYTES })
+  const peer = new Peer({ write: (message) => post(port, message), serve, ...PORT_SIZES })
   const end = (reason: string, cause?: unknown) => {
     peer.close(new RpcError('unavailable', `Cannot finish the call: ${reason}`, { cause }))
     port.close?.()
