@@ -10,6 +10,7 @@ addEventListener('message', ({ data }: MessageEvent<EngineStart>) => {
     wish: data.wish,
     gpu: navigator.gpu,
     host: navigator.userAgent,
+    probes: true,
     loadOrt: (device) => loadOrtWeb(device, new URL('ort/', import.meta.url), data.build),
   })
   serveEngine(engine, data.port)

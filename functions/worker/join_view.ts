@@ -59,7 +59,10 @@ export class JoinView {
 
   showDevice(info: DeviceInfo): void {
     setText(byId('device', HTMLElement), deviceWord(info.device))
-    setTitle(byId('device', HTMLElement), `onnxruntime-web, ${info.build} build`)
+    setTitle(
+      byId('device', HTMLElement),
+      `onnxruntime-web, ${info.build} build${info.gflops ? `, ${info.gflops} GFLOP/s` : ''}`,
+    )
     byId('device', HTMLElement).dataset.device = info.device
     setText(byId('adapter', HTMLElement), adapterWord(info.adapter))
     setTitle(byId('adapter', HTMLElement), info.adapter)

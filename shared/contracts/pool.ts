@@ -23,6 +23,8 @@ export const workerState = z.object({
   served: z.number(),
   models: z.array(z.string()),
   connectedMs: z.number(),
+  /** Billions of operations per second, in a short run when its engine started. */
+  gflops: z.number().optional(),
   /** How much of its usual speed it offers: less than 1 while its tab is hidden. */
   share: z.number().optional(),
   /** What its loaded models take, and may take. */

@@ -63,6 +63,8 @@ export const hello = z.object({
     fallbackAdapter: z.boolean(),
     fp16: z.boolean(),
     reason: z.string().max(1000),
+    /** Billions of operations per second, in a short run when its engine started. */
+    gflops: z.number().positive().optional(),
   }),
   /** Models already loaded, so that a reconnecting worker is known to be warm. */
   models: z.array(sha256).max(1000),

@@ -15,6 +15,8 @@ export interface DeviceInfo {
   fp16: boolean
   /** Why this device was chosen, in one sentence. */
   reason: string
+  /** Billions of operations per second in a short run when the engine started; undefined where there was none. */
+  gflops?: number
 }
 
 export interface LoadedModel {

@@ -21,6 +21,7 @@ const deviceInfo = z.object({
   fallbackAdapter: z.boolean(),
   fp16: z.boolean(),
   reason: z.string(),
+  gflops: z.number().optional(),
 })
 
 /** An engine in another thread. Private to one page or process: versions never mix. */

@@ -23,7 +23,14 @@ export type NodeRuntime =
 export async function openNodeEngine(wish: DeviceWish, runtime: NodeRuntime): Promise<OrtEngine> {
   if (runtime.kind === 'onnxruntime-node') return await openNative(runtime)
   const gpu = runtime.kind === 'webgpu' ? await dawn(runtime.entry) : navigator.gpu
-  return await openEngine({ wish, gpu, host: describeHost(), reason: runtime.reason, loadOrt: loadOrtNode })
+  return await openEngine({
+    wish,
+    gpu,
+    host: describeHost(),
+    reason: runtime.reason,
+    loadOrt: loadOrtNode,
+    probes: true,
+  })
 }
 
 async function openNative(

@@ -243,6 +243,7 @@ export class Session {
       name: worker.name,
       device: worker.info.device,
       volunteer: worker.volunteer,
+      weight: worker.info.gflops,
       accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)
