@@ -71,8 +71,9 @@ function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promi
 }
 
 function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
-  const { sha256, signature: { batchable }, visibility } = manifest
-  const model = visibility === 'public' ? { sha256, batchable, public: true } : { sha256, batchable }
+  const { sha256, signature: { batchable }, visibility, maxQueueDelayUs } = manifest
+  const model: PoolRun['model'] = visibility === 'public' ? { sha256, batchable, public: true } : { sha256, batchable }
+  if (maxQueueDelayUs !== undefined) model.maxQueueDelayUs = maxQueueDelayUs
   const { inputs, priority, caller } = call
   const value: PoolRun = { model, inputs, priority, caller }
   return {

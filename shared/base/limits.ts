@@ -146,6 +146,8 @@ export const LIMITS = {
   maxJobMs: 604_800_000,
   /** Dead jobs in one listing. */
   maxListedJobs: 100,
+  /** Longest that calls may be made to wait for others to share their run: a second. */
+  maxQueueDelayUs: 1_000_000,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

@@ -7,7 +7,13 @@ import { device, name, sha256, tensors } from './fields.ts'
  * What a pool must know of a model to run it: identity, whether calls may be joined along axis 0, and whether volunteers
  * may see it; they may not where nothing is said.
  */
-export const modelRef = z.object({ sha256, batchable: z.boolean(), public: z.boolean().optional() })
+export const modelRef = z.object({
+  sha256,
+  batchable: z.boolean(),
+  public: z.boolean().optional(),
+  /** How long a call may wait for others to share its run though a worker is free; not at all where nothing is said. */
+  maxQueueDelayUs: z.number().int().min(1).max(LIMITS.maxQueueDelayUs).optional(),
+})
 export type ModelRef = z.infer<typeof modelRef>
 
 export const workerState = z.object({

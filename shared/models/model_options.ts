@@ -17,6 +17,11 @@ export const modelOptions = z.strictObject({
     maxBytes: z.number().int().min(1).max(LIMITS.maxResultCacheBytes),
   }).nullable().optional(),
   /**
+   * How long a call may wait for others to share its run though a worker is free: more calls a second, each a little later.
+   * 0 ends it.
+   */
+  maxQueueDelayUs: z.number().int().min(0).max(LIMITS.maxQueueDelayUs).optional(),
+  /**
    * Whether calls may be joined along axis 0. Said of a model that leaves the axis unnamed, it is the author's word that
    * its rows are independent.
    */
@@ -42,7 +47,7 @@ export function readOptions(json: unknown): ModelOptions {
 /** A manifest with options changed; those that are not named stay. @throws RpcError `invalid_argument` for a false `batch` */
 export function withOptions(
   manifest: ModelManifest,
-  { labels, visibility, cache, batch, loop }: ModelOptions,
+  { labels, visibility, cache, batch, loop, maxQueueDelayUs }: ModelOptions,
 ): ModelManifest {
   const { cache: kept, loop: keptLoop, ...rest } = manifest
   const wanted = cache === undefined ? kept : cache ?? undefined
@@ -54,6 +59,7 @@ export function withOptions(
       { signature: { ...manifest.signature, batchable: checkBatch(manifest.signature, batch) } }),
     ...(labels && { labels }),
     ...(visibility && { visibility }),
+    ...(maxQueueDelayUs !== undefined && { maxQueueDelayUs: maxQueueDelayUs || undefined }),
     ...(wanted && { cache: wanted }),
     ...(loops && { loop: loops }),
   }

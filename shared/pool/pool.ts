@@ -159,17 +159,23 @@ export class Pool {
 
   #dispatch(): void {
     this.#cancelLook()
+    this.#waiting.dueMs = Infinity
     for (let next = this.#next(); next; next = this.#next()) {
       void this.#start(next.seat, this.#waiting.take(next.head.model))
     }
     this.#waiting.settle()
+    if (this.#waiting.dueMs !== Infinity) this.#lookIn(this.#waiting.dueMs - this.#now())
   }
 
   /** Looks again after about the time that a run of this call's model takes: a worker may be late that was counted on. */
   #lookLater(call: PoolCall): void {
     const usualMs = this.#paces.usual(call.model.sha256, call.rows) ?? 0
-    const lookMs = Math.min(DEFAULTS.workerRestCapMs, Math.max(1, usualMs))
-    this.#cancelLook = this.#deps.clock.after(lookMs, () => this.#dispatch())
+    this.#lookIn(Math.min(DEFAULTS.workerRestCapMs, Math.max(1, usualMs)))
+  }
+
+  #lookIn(ms: number): void {
+    this.#cancelLook()
+    this.#cancelLook = this.#deps.clock.after(ms, () => this.#dispatch())
   }
 
   /** The call that goes next, with the best seat for it. */

@@ -29,6 +29,8 @@ export class Waiting {
   readonly #drain: DrainMeter
   readonly #shares = new FairShare()
   #bytes = 0
+  /** When the first of the calls is due that `peek` passed over, since they wait for others to share their run. */
+  dueMs = Infinity
 
   constructor(deps: WaitingDeps) {
     this.#deps = deps
@@ -88,11 +90,22 @@ export class Waiting {
    */
   peek(isPublic = false): PoolCall | undefined {
     let oldest: PoolCall | undefined
+    this.dueMs = Infinity
     for (const queue of this.#queues.values()) {
       const head = queue.peek()
+      if (head?.model.maxQueueDelayUs !== undefined && this.#gathers(queue, head, head.model.maxQueueDelayUs)) continue
       if (head && (!isPublic || head.model.public) && (!oldest || before(head, oldest))) oldest = head
     }
     return oldest
+  }
+
+  /** Whether calls of this model still wait for others to share their run: a run is not full, and its first call is young. */
+  #gathers(queue: CallQueue, head: PoolCall, delayUs: number): boolean {
+    if (head.batchKey === undefined || queue.rows >= LIMITS.maxBatch) return false
+    const dueMs = head.submittedAtMs + delayUs / 1000
+    if (this.#deps.clock.now() >= dueMs) return false
+    this.dueMs = Math.min(this.dueMs, dueMs)
+    return true
   }
 
   /** Takes the next call of a model, with those that share its run. */

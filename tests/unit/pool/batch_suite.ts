@@ -297,5 +297,34 @@ export const poolBatchSuite: Suite = {
       const timings = bench.submitted.map(({ result }) => [result?.timings.queueMs, result?.timings.workerMs])
       assert.deepEqual(timings, [[0, 42], [0, 12], [12, 0]])
     }),
+
+    'calls of a model that says so wait for others though a worker is free, and no longer': onBench(
+      1,
+      async (bench) => {
+        const [worker] = bench.workers
+        const delayUs = 5_000
+        bench.submit(0, { delayUs })
+        await bench.clock.advance(3)
+        bench.submit(1, { delayUs })
+        // Others do not wait with them.
+        bench.submit(9, { model: 2, batchable: false })
+        assert.deepEqual(worker?.values, [[9]])
+        await bench.clock.advance(1.9)
+        assert.deepEqual(worker?.values, [[9]])
+        await bench.clock.advance(0.2)
+        assert.deepEqual(worker?.values, [[9], [0, 1]])
+        await bench.answerAll()
+        // A full run does not wait.
+        for (let i = 0; i < LIMITS.maxBatch; i++) bench.submit(i, { delayUs })
+        assert.equal(worker?.values[0]?.length, LIMITS.maxBatch)
+        await bench.answerAll()
+        // Nor does one that cannot be shared, and one whose callers have gone leaves nothing behind.
+        bench.submit(3, { delayUs, batchable: false })
+        assert.deepEqual(worker?.values, [[3]])
+        await bench.answerAll()
+        bench.submit(4, { delayUs }).abort()
+        await bench.clock.advance(10)
+      },
+    ),
   },
 }

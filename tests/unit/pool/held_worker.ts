@@ -102,6 +102,7 @@ export class Submitted {
       model: {
         sha256: sha(options.model ?? 1),
         batchable: options.batchable ?? true,
+        ...(options.delayUs && { maxQueueDelayUs: options.delayUs }),
         ...(options.public && { public: true }),
       },
       inputs: options.inputs ?? rowsOf(value, options.rows),
@@ -130,6 +131,8 @@ export interface SubmitOptions {
   rows?: number
   priority?: Priority
   caller?: string
+  /** maxQueueDelayUs of the model. */
+  delayUs?: number
   timeoutMs?: number
 }
 
