@@ -1,8 +1,5 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { systemClock } from '../../shared/base/clock.ts'
 import type { Log } from '../../shared/base/log.ts'
-import { newId } from '../../shared/base/random.ts'
 import type { DeviceWish } from '../../shared/engine/detect.ts'
 import { type LinkedEngine, linkEngine } from '../../shared/engine/engine_link.ts'
 import { spawnEngineThread } from '../../shared/engine/spawn_node.ts'
@@ -12,7 +9,8 @@ import { httpData } from '../../shared/training/http_data.ts'
 import { workerTraining } from '../../shared/training/worker_training.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { Agent, type AgentDeps, type AgentState } from '../../shared/worker/agent.ts'
-import { httpModels, type ModelCache } from '../../shared/worker/model_source.ts'
+import { httpModels } from '../../shared/worker/model_source.ts'
+import { folderCache } from './folder_cache.ts'
 import { openSocket } from './node_socket.ts'
 
 export interface HostWorkerOptions {
@@ -82,19 +80,4 @@ async function enrol(
   const url = new URL(connect, gateway)
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
   return { token, socket: openSocket(url) }
-}
-
-/** Model files by hash. What is read back is checked by whoever asked, so a broken file is only fetched again. */
-function folderCache(folder: string): ModelCache {
-  return {
-    async get(sha256) {
-      return new Uint8Array(await readFile(join(folder, sha256)))
-    },
-    async put(sha256, bytes) {
-      await mkdir(folder, { recursive: true })
-      const draft = join(folder, `.${sha256}.${newId('draft')}`)
-      await writeFile(draft, bytes)
-      await rename(draft, join(folder, sha256))
-    },
-  }
 }

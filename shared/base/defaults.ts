@@ -129,6 +129,8 @@ export const DEFAULTS = {
   retryAfterCapMs: 60_000,
   /** What a worker's loaded models may take together, weights and copies: half of what WebAssembly can address. */
   workerMemoryBytes: 2 * 1024 ** 3,
+  /** Model files that a host keeps on disk: as many as it can load five times over. */
+  modelCacheBytes: 10 * 1024 ** 3,
   /** How much of its speed a hidden tab offers: browsers give it less of the processor, and others the GPU first. */
   hiddenShare: 0.5,
   /** A worker that cannot work is left alone for base · 2^n, at most the cap: an engine restarts within a few seconds. */
