@@ -497,6 +497,25 @@ export const peerSuite: Suite = {
       server.close(new RpcError('unavailable', 'done'))
     },
 
+    'a link may agree on larger bodies and messages than a socket has, and refuses more than that': () => {
+      const sizes = { maxFrameBytes: 4096, maxMessageBytes: 10_000 }
+      const open = new Peer({ write: () => {}, ...sizes })
+      const frame = (bytes: number) =>
+        ({ type: 'request', header: { service: 's', method: 'm' }, parts: [new Uint8Array(bytes)] }) as const
+      const send = (peer: Peer, bytes: number, maxFrame: number) => {
+        for (const message of encodeFrame({ id: 1, ...frame(bytes) }, maxFrame, 1 << 20)) peer.receive(message)
+      }
+      send(open, 10_000, 4096)
+      assert.throws(() => send(new Peer({ write: () => {}, ...sizes }), 10_008, 4096), RpcError, /at most 10000 bytes/)
+      assert.throws(() => send(new Peer({ write: () => {}, ...sizes }), 5_000, 8192), RpcError, /at most 4096 bytes/)
+      const most = LIMITS.maxMessageBytes
+      assert.throws(() => encodeFrame({ id: 1, ...frame(most + 8) }), RpcError, /a body may have at most/)
+      assert.isAbove(
+        encodeFrame({ id: 1, ...frame(most + 8) }, LIMITS.maxFrameBytes, LIMITS.maxTrainingBytes).length,
+        32,
+      )
+    },
+
     'requests with bad fields are refused one by one': async () => {
       const answers: { code: string; message: string }[] = []
       const reader = new FrameReader()

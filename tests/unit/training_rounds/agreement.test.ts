@@ -47,6 +47,10 @@ describe('sums of the same shards', () => {
 
   it('have a norm that is finite only if all of their values are', () => {
     expect(gradientNorm(Float32Array.of(3, 4, 100, 64))).toBe(5)
+    const many = Float32Array.from({ length: 13 }, (_, i) => i < 11 ? i : 1)
+    // Σ i² from 0 to 10
+    expect(gradientNorm(many)).toBeCloseTo(Math.sqrt(385), 9)
+    for (let i = 0; i < 13; i++) expect(gradientNorm(many.with(i, NaN)), `value ${i}`).toEqual(NaN)
     expect(gradientNorm(Float32Array.of(3e38, 3e38, 1, 1))).toBeGreaterThan(4e38)
     for (const spoilt of [[NaN, 0, 0], [Infinity, -Infinity, 0, 0], [1, NaN, 0], [1, 2, 0, Infinity]]) {
       expect(Number.isFinite(gradientNorm(Float32Array.from(spoilt)))).toBe(false)
