@@ -67,7 +67,12 @@ async function examineGateway(access: GatewayAccess, wanted: Wanted): Promise<Di
   const diagnosis: Diagnosis = { findings: [], files: [] }
   try {
     const timeout = AbortSignal.timeout(REPORT_TIMEOUT_MS)
-    diagnosis.report = await (await ask(access, 'GET', '/operations/report', timeout)).json() as ProcessReport
+    const answer = await ask(access, 'GET', '/operations/report', timeout)
+    diagnosis.report = await answer.json().catch((cause) => {
+      throw new RpcError('failed_precondition', `Cannot examine ${access.url}: a gateway of Shoal must answer there`, {
+        cause,
+      })
+    }) as ProcessReport
   } catch (thrown) {
     const pid = RpcError.from(thrown).code === 'unavailable' ? await localListener(access.url) : undefined
     if (pid === undefined) throw thrown
