@@ -6,7 +6,6 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { type AddressInfo, Server as NetServer } from 'node:net'
-import { setFlagsFromString } from 'node:v8'
 import { serve, type ServerType, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
@@ -43,7 +42,6 @@ const SLOW = { headersTimeout: DEFAULTS.headersTimeoutMs, connectionsCheckingInt
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
-  keepCallsYoung()
   const { app, guard, rpc, store, local, endStreams, close } = await openHostGateway(
     { upstream: nodeUpstream(), ...options },
     upgrade,
@@ -102,15 +100,6 @@ interface InFlight {
   answered(limitMs: number): Promise<void>
   /** Ends each connection with its next answer, and gives those that wait a moment to bring what is on its way. */
   goQuiet(): Promise<void>
-}
-
-/**
- * V8 puts what it has seen survive into the old generation at once the next time. What it sees survive here are calls in
- * flight, which then hold on to all they point at until the old generation is collected: 850 bytes a call outlived their
- * call in the relay alone, and none do without it.
- */
-function keepCallsYoung(): void {
-  setFlagsFromString('--no-allocation-site-pretenuring')
 }
 
 /** Counts a server's requests. */

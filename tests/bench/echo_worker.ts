@@ -2,6 +2,7 @@
  * `echo_worker.ts GATEWAY_PORT [COUNT]`: workers whose engine gives back its input: what is left to measure is the way
  * there and back. Ready once all of them serve.
  */
+import '../../functions/node_heap.ts'
 import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
