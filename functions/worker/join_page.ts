@@ -49,6 +49,7 @@ function join(): void {
     onState: (state) => isCurrent() && showState(state),
     onDevice: (info) => isCurrent() && view.showDevice(info),
     onRun: ({ runMs }) => view.addRun(runMs),
+    onDownload: (bytes, total) => isCurrent() && view.showDetail(downloadDetail(bytes, total)),
   })
   const current: Stay = { tab, over: new AbortController() }
   stay = current
@@ -65,7 +66,7 @@ function showState(state: AgentState): void {
   if (state.phase === 'connecting') view.show('joining', `Asking ${location.host} for a place.`)
   else if (state.phase === 'serving') {
     view.showRelay(state.worker, state.relay)
-    view.show('serving', `This tab computes for callers of ${location.host}. It may stay in the background.`)
+    view.show('serving', SERVING)
   } else if (state.phase === 'waiting') {
     view.show('waiting', '')
     countDown(state.reason, clock.now() + state.retryInMs)
@@ -75,6 +76,14 @@ function showState(state: AgentState): void {
     view.show('refused', 'The gateway takes workers that present a key.')
     keyForm.show(state.reason)
   }
+}
+
+const SERVING = `This tab computes for callers of ${location.host}. It may stay in the background.`
+
+function downloadDetail(bytes: number, total: number): string {
+  if (bytes === total) return SERVING
+  const megabytes = (count: number) => (count / 1e6).toFixed(1)
+  return `Fetching a model: ${megabytes(bytes)}${total > 0 ? ` of ${megabytes(total)}` : ''} MB.`
 }
 
 let cancelCountdown = () => {}

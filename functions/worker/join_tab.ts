@@ -23,6 +23,8 @@ export interface TabOptions {
   /** Called once the engine has started, and again when a lost device was replaced. */
   onDevice(info: DeviceInfo): void
   onRun(timings: RunTimings): void
+  /** How far the download of a model has come; `total` is 0 where the gateway does not say. */
+  onDownload(bytes: number, total: number): void
 }
 
 export interface Tab {
@@ -74,7 +76,7 @@ function startEngine({ wish, clock, log }: TabOptions, givenUp: Promise<string>)
   return linkEngine({ spawn, clock, log })
 }
 
-function startAgent({ name, key, clock, log, onState, onRun }: TabOptions, engine: Engine): Agent {
+function startAgent({ name, key, clock, log, onState, onRun, onDownload }: TabOptions, engine: Engine): Agent {
   const headers = authorization(key)
   const reported = reporting(engine, onRun)
   // Training data are kept in memory alone: in the browser's storage they would drive the models out.
@@ -82,7 +84,7 @@ function startAgent({ name, key, clock, log, onState, onRun }: TabOptions, engin
   return new Agent({
     name,
     engine: reported,
-    models: httpModels(location.origin, { headers, cache: cacheStorageModels(caches) }),
+    models: httpModels(location.origin, { headers, cache: cacheStorageModels(caches), onProgress: onDownload }),
     services: [
       workerTraining({ engine: reported, source: httpData((sha256, signal) => blobs.get(sha256, signal)) }),
     ],

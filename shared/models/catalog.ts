@@ -6,7 +6,7 @@ import { compareVersions, isVersion } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { ModelManifest } from '../wire/signature.ts'
 import { Aliases, checkAlias, isAlias, LATEST } from './aliases.ts'
-import type { BlobStore } from './blob_store.ts'
+import type { BlobRange, BlobStore } from './blob_store.ts'
 import { bytesOf, piecesOf, readBundle } from './bundle.ts'
 import { readLeanModel } from './lean_model.ts'
 import { ManifestCache } from './manifest_cache.ts'
@@ -204,11 +204,14 @@ export class ModelCatalog {
    * The bytes of a model. Whoever loads them compares their SHA-256 with the one asked for.
    * @throws RpcError `invalid_argument` unless `sha256` is 64 lower-case hex digits
    */
-  async openBlob(sha256: string): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
+  async openBlob(
+    sha256: string,
+    range?: BlobRange,
+  ): Promise<{ size: number; stream: ReadableStream<Uint8Array> } | undefined> {
     if (!/^[0-9a-f]{64}$/.test(sha256)) {
       throw invalid(`Cannot open a blob: its id must be 64 lower-case hex digits, got ${JSON.stringify(sha256)}`)
     }
-    return await this.#blobs.open(`blobs/${sha256}`)
+    return await this.#blobs.open(`blobs/${sha256}`, range)
   }
 
   /** Writes the blob before the manifest, so that a manifest always has its blob. @returns what stands there now */

@@ -1,4 +1,4 @@
-import { type Bytes, readAll, sha256Hex } from '../base/bytes.ts'
+import { type Bytes, concat, sha256Hex } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { abortError } from '../rpc/deadline.ts'
 import { readHttpError } from '../rpc/http.ts'
@@ -19,6 +19,8 @@ export interface HttpModelsOptions {
   /** Sent with every download: credentials, for example. */
   headers?: Readonly<Record<string, string>>
   cache?: ModelCache
+  /** Hears how far a download has come: `total` is 0 where the gateway does not say. Done when both are equal. */
+  onProgress?(bytes: number, total: number): void
   /** `globalThis.fetch` by default. */
   fetch?: (request: Request) => Promise<Response>
 }
@@ -45,19 +47,55 @@ export function httpModels(gateway: string, options: HttpModelsOptions = {}): Mo
   }
 }
 
+/** Times that a download which was cut off is taken up again, as long as each time more of it came. */
+const MAX_RESUMES = 16
+
 async function download(url: string, options: HttpModelsOptions, signal: AbortSignal): Promise<Bytes> {
-  const send = options.fetch ?? ((request: Request) => fetch(request))
-  let bytes: Bytes | undefined
-  try {
-    // A redirect is an answer like any other that is not the model: credentials must not follow it.
-    const response = await send(new Request(url, { headers: options.headers, signal, redirect: 'manual' }))
-    if (!response.ok) throw await readHttpError(response)
-    bytes = await readAll(response.body as ReadableStream<Uint8Array> | null, LIMITS.maxModelBytes)
-  } catch (cause) {
-    if (signal.aborted) throw abortError(signal.reason)
-    if (cause instanceof RpcError) throw cause
-    throw new RpcError('unavailable', `Cannot fetch the model: ${url} did not answer in full`, { cause })
+  const partial: Partial = { parts: [], bytes: 0 }
+  for (let resumes = 0;; resumes++) {
+    const before = partial.bytes
+    try {
+      await read(url, options, signal, partial)
+      return concat(partial.parts)
+    } catch (cause) {
+      if (signal.aborted) throw abortError(signal.reason)
+      if (cause instanceof RpcError) throw cause
+      if (partial.bytes > before && resumes < MAX_RESUMES) continue
+      throw new RpcError('unavailable', `Cannot fetch the model: ${url} did not answer in full`, { cause })
+    }
   }
-  if (bytes) return bytes
-  throw new RpcError('resource_exhausted', `Cannot load the model: it may have ${LIMITS.maxModelBytes} bytes, got more`)
+}
+
+/** What has come of a model so far. Its hash is checked in the end: a part of another would be found out. */
+interface Partial {
+  parts: Uint8Array[]
+  bytes: number
+}
+
+/** Reads what is missing. Rejects if the answer ends early; what came until then is kept. */
+async function read(url: string, options: HttpModelsOptions, signal: AbortSignal, partial: Partial): Promise<void> {
+  const send = options.fetch ?? ((request: Request) => fetch(request))
+  const headers = new Headers(options.headers)
+  if (partial.bytes > 0) headers.set('range', `bytes=${partial.bytes}-`)
+  // A redirect is an answer like any other that is not the model: credentials must not follow it.
+  const response = await send(new Request(url, { headers, signal, redirect: 'manual' }))
+  if (!response.ok) throw await readHttpError(response)
+  if (response.status !== 206) [partial.parts, partial.bytes] = [[], 0]
+  // Of an answer that was compressed on its way the length says nothing.
+  const length = response.headers.has('content-encoding') ? 0 : Number(response.headers.get('content-length') ?? 0)
+  const total = length > 0 ? partial.bytes + length : 0
+  const reader = (response.body as ReadableStream<Uint8Array> | null)?.getReader()
+  for (;;) {
+    const { done, value } = await reader?.read() ?? { done: true, value: undefined }
+    if (done) break
+    partial.parts.push(value)
+    partial.bytes += value.byteLength
+    if (partial.bytes > LIMITS.maxModelBytes) {
+      void reader?.cancel().catch(() => {})
+      const limit = LIMITS.maxModelBytes
+      throw new RpcError('resource_exhausted', `Cannot load the model: it may have ${limit} bytes, got more`)
+    }
+    options.onProgress?.(partial.bytes, total)
+  }
+  if (total > partial.bytes) throw new Error(`${total} bytes were promised, ${partial.bytes} came`)
 }

@@ -148,4 +148,23 @@ export function modelCases(at: () => string): void {
     const listed = await runCli(['models', 'list', ...options])
     expect(listed.stdout).toMatch(/^by-hand {2}1\.2\.3 {2}\d+ bytes {2}x uint8\[N,3\] → y uint8\[N,3\]$/m)
   })
+
+  it('a blob is given from where a download was cut off', async () => {
+    const model = fixedModel()
+    const { json } = await ask(at(), 'PUT', '/models/ranged/versions/1', { body: model })
+    const get = (range: string) => fetch(`${at()}/blobs/${json.sha256}`, { headers: { range } })
+    const rest = await get('bytes=10-')
+    expect([rest.status, rest.headers.get('content-range')]).toEqual([
+      206,
+      `bytes 10-${model.byteLength - 1}/${model.byteLength}`,
+    ])
+    expect(new Uint8Array(await rest.arrayBuffer())).toEqual(model.subarray(10))
+    const beyond = await get(`bytes=${model.byteLength}-`)
+    expect([beyond.status, beyond.headers.get('content-range')]).toEqual([416, `bytes */${model.byteLength}`])
+    await beyond.arrayBuffer()
+    for (const other of ['bytes=-5', 'bytes=0-1,3-4', 'lines=1-']) {
+      const whole = await get(other)
+      expect([whole.status, (await whole.arrayBuffer()).byteLength]).toEqual([200, model.byteLength])
+    }
+  })
 }

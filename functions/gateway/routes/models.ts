@@ -68,15 +68,26 @@ export function models(deps: GatewayDeps): Hono {
       ? undefined
       : await deps.catalog.openBlob(sha256)
     if (!blob) throw new RpcError('not_found', `Cannot find blob ${sha256}: no model has that hash`)
-    return new Response(blob.stream, {
-      headers: {
-        'content-type': 'application/octet-stream',
-        'content-length': String(blob.size),
-        // Named by its hash: it can never change, but it may be private.
-        'cache-control': 'private, max-age=31536000, immutable',
-        etag: `"${sha256}"`,
-      },
-    })
+    const headers: Record<string, string> = {
+      'content-type': 'application/octet-stream',
+      'content-length': String(blob.size),
+      'accept-ranges': 'bytes',
+      // Named by its hash: it can never change, but it may be private.
+      'cache-control': 'private, max-age=31536000, immutable',
+      etag: `"${sha256}"`,
+    }
+    const offset = startOf(context.req.header('range'))
+    if (offset === undefined) return new Response(blob.stream, { headers })
+    // What was opened is not read: its size alone was wanted.
+    await blob.stream.cancel()
+    if (offset >= blob.size) {
+      return new Response(null, { status: 416, headers: { 'content-range': `bytes */${blob.size}` } })
+    }
+    const rest = await deps.catalog.openBlob(sha256, { offset, length: blob.size - offset })
+    if (!rest) throw new RpcError('not_found', `Cannot find blob ${sha256}: no model has that hash`)
+    headers['content-length'] = String(blob.size - offset)
+    headers['content-range'] = `bytes ${offset}-${blob.size - 1}/${blob.size}`
+    return new Response(rest.stream, { status: 206, headers })
   })
 
   app.onError((thrown) => toProblem(thrown))
@@ -111,4 +122,10 @@ function readLabels(header: string | undefined): string[] | undefined {
   } catch (cause) {
     throw invalid('Cannot push the model: shoal-labels must be percent-encoded texts with commas between', { cause })
   }
+}
+
+/** Where a download that was cut off goes on. Other ranges than to the end are left alone, as RFC 9110 allows. */
+function startOf(range: string | undefined): number | undefined {
+  const [, start] = /^bytes=(\d{1,15})-$/.exec(range ?? '') ?? []
+  return start === undefined ? undefined : Number(start)
 }

@@ -129,6 +129,34 @@ export const modelSourceSuite: Suite = {
       )
     },
 
+    'a download that was cut off goes on where it ended, and tells how far it is': async () => {
+      const asked: (string | null)[] = []
+      const progress: string[] = []
+      const { fetch } = gateway((request) => {
+        const range = request.headers.get('range')
+        asked.push(range)
+        const from = Number(/\d+/.exec(range ?? '')?.[0] ?? 0)
+        let sent = false
+        const stream = new ReadableStream<Uint8Array>({
+          pull(controller) {
+            if (sent) return controller.error(new TypeError('terminated'))
+            sent = true
+            controller.enqueue(MODEL.subarray(from, from + 8))
+            if (from + 8 === MODEL.byteLength) controller.close()
+          },
+        }, { highWaterMark: 0 })
+        const headers = { 'content-length': String(MODEL.byteLength - from) }
+        return new Response(stream, { status: range ? 206 : 200, headers })
+      })
+      const source = httpModels('https://g.example', {
+        fetch,
+        onProgress: (bytes, total) => progress.push(`${bytes}/${total}`),
+      })
+      assert.deepEqual(await source.get(await sha256Hex(MODEL), never), MODEL)
+      assert.deepEqual(asked.slice(0, 3), [null, 'bytes=8-', 'bytes=16-'])
+      assert.equal(progress.at(-1), `${MODEL.byteLength}/${MODEL.byteLength}`)
+    },
+
     'a body longer than any model is given up as soon as it is': async () => {
       let sent = 0
       const chunk = new Uint8Array(2 ** 20)
