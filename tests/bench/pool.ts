@@ -1,4 +1,5 @@
 import { type Report, report, Series } from './figures.ts'
+import { compareJobs, JOBS_PACKAGES, JOBS_SETUP } from './jobs.ts'
 import { measureBatching } from './pool_batching.ts'
 import { measureGoodput } from './pool_goodput.ts'
 
@@ -9,6 +10,7 @@ const SETUP = [
   'taken back once begun), calls not joined; capacity: what these times allow',
   'p99: Poisson arrivals at 70 % of capacity (latencies in ms), beside the same arrivals dealt out round robin to a queue per worker',
   'overload: Poisson arrivals at 10 times capacity, deadlines of 1 s; peak: the goodput of callers that always have a call waiting',
+  JOBS_SETUP,
 ].join('; ')
 
 /** What the pool makes of its workers: joining, and the use of workers of unequal speed, in plenty and in overload. */
@@ -16,5 +18,12 @@ export async function poolBench(): Promise<Report> {
   const series = new Series()
   await measureBatching(series)
   await measureGoodput(series)
-  return report('pool', SETUP, ['onnxruntime-web'], series.figures())
+  const missing = await compareJobs(series)
+  return report(
+    'pool',
+    SETUP,
+    ['onnxruntime-web', ...JOBS_PACKAGES],
+    series.figures(),
+    missing === undefined ? [] : [missing],
+  )
 }
