@@ -38,7 +38,11 @@ const QUIET_MS = 200
 const CLOSE_MS = 1_000
 
 /** Connections whose request's headers do not come in time are closed: each holds memory, and says nothing. */
-const SLOW = { headersTimeout: DEFAULTS.headersTimeoutMs, connectionsCheckingInterval: 1_000 }
+const CONNECTIONS = {
+  headersTimeout: DEFAULTS.headersTimeoutMs,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: DEFAULTS.keepAliveMs,
+}
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
@@ -56,7 +60,7 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
         port: options.port,
         websocket: { server: sockets },
         createServer: ((settings: ServerOptions, listener: RequestListener) =>
-          createServer({ ...settings, ...SLOW }, (incoming, outgoing) => {
+          createServer({ ...settings, ...CONNECTIONS }, (incoming, outgoing) => {
             if (!serveRpc(incoming, outgoing)) {
               listener(incoming, outgoing)
             }

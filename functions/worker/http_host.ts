@@ -75,7 +75,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     { mode: 'keys', ring },
     (request, service, method) => answerHttp(relay.hub.send, request, service, method, { clock: systemClock }),
   )
-  const server = createServer((incoming, outgoing) => {
+  const server = createServer({ keepAliveTimeout: DEFAULTS.keepAliveMs }, (incoming, outgoing) => {
     if (serve(incoming, outgoing)) return
     const alive = incoming.method === 'GET' && (incoming.url === '/livez' || incoming.url === '/readyz')
     const status = !alive ? 404 : incoming.url === '/livez' || relay.hub.populated ? 200 : 503

@@ -138,6 +138,11 @@ export const DEFAULTS = {
   workerRestCapMs: 2_000,
   /** How long a function that has left goes on taking calls: gateways' tables are this old at most, news' way included. */
   leaveGraceMs: 2_000,
+  /**
+   * How long a connection without a request stays open: longer than proxies before it and clients keep theirs (60 s as a
+   * rule), or it is closed under a request that is on its way.
+   */
+  keepAliveMs: 65_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   /** A lease of shards is this many times what shards took lately, at least the minimum; the first one is for loading. */
