@@ -99,7 +99,8 @@ function delayedEngine(): Engine {
     async run() {
       await sleep(delayMs)
       const outputs = {
-        'shoal.step': Tensor.from('float32', [length], values),
+        // Whoever asked may add to it.
+        'shoal.step': Tensor.from('float32', [length], values.slice()),
       }
       return { outputs, timings: { waitMs: 0, runMs: delayMs } }
     },
