@@ -115,8 +115,9 @@ class Draft {
     const others = this.#opinions.get(unit) ?? []
     if (others.some((other) => other.member === member)) refuse('duplicate')
     else if (others.length > 0) this.#compare(unit, opinion, others)
-    else if (this.#others(unit, [member]).length > 0 && this.#isDoubtful(opinion)) this.#opinions.set(unit, [opinion])
-    else this.#accept(unit, opinion)
+    else if (this.#answering(unit, [member]).length > 0 && this.#isDoubtful(opinion)) {
+      this.#opinions.set(unit, [opinion])
+    } else this.#accept(unit, opinion)
   }
 
   /** Whether a result must be computed again by another member. */
@@ -133,6 +134,11 @@ class Draft {
   #others(unit: number, asked: readonly string[]): string[] {
     const spoilt = this.#spoilt.get(unit) ?? []
     return [...this.members.keys()].filter((id) => !asked.includes(id) && !spoilt.includes(id))
+  }
+
+  /** Of them, those that answer: a step does not stand still to check a result with one that stands still. */
+  #answering(unit: number, asked: readonly string[]): string[] {
+    return this.#others(unit, asked).filter((id) => (this.members.get(id)?.restUntilMs ?? 0) <= this.#nowMs)
   }
 
   /** The first two that agree are believed; whoever said otherwise is not, and is not asked again. */
@@ -165,8 +171,9 @@ class Draft {
   #settle(unit: number): void {
     const opinions = this.#opinions.get(unit)
     const [only, ...more] = opinions ?? []
-    if (!only || this.#others(unit, (opinions ?? []).map(({ member }) => member)).length > 0) return
-    if (more.length === 0) return this.#accept(unit, only)
+    if (!only) return
+    if (more.length === 0) return this.#answering(unit, [only.member]).length > 0 ? undefined : this.#accept(unit, only)
+    if (this.#others(unit, (opinions ?? []).map(({ member }) => member)).length > 0) return
     const [shards, members] = [this.#round.units[unit], opinions?.map(({ member }) => member).join(', ')]
     this.#fail(
       `workers ${members} gave different gradients for shards ${shards?.from} to ${shards?.to}, and no other ` +

@@ -143,6 +143,14 @@ describe('a round in doubt', () => {
     expect(answerOpenLeases(round, { a: GOOD }).round.phase).toBe('complete')
   })
 
+  it('takes a lone result when whoever should have checked it stands still beyond its lease', () => {
+    const start = play([joined('a', 4), joined('b', 2), answer('a', 0, GOOD)])
+    expect(acceptedOf(start.effects)).toEqual([])
+    const [round, effects] = advance(start.round, { type: 'tick', nowMs: 101 })
+    expect(effectsOf(effects, 'accept').map(({ unit }) => unit.from)).toEqual([0])
+    expect(round.members.has('b')).toBe(true)
+  })
+
   it('has a gradient out of all proportion computed again, whoever sent it', () => {
     const doubts = { typicalNorm: 0.01, tolerance: TOLERANCES.fp32 }
     const huge = [3e37, 3e37, 1, 2]
