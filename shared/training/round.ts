@@ -115,19 +115,22 @@ class Draft {
     const others = this.#opinions.get(unit) ?? []
     if (others.some((other) => other.member === member)) refuse('duplicate')
     else if (others.length > 0) this.#compare(unit, opinion, others)
-    else if (this.#answering(unit, [member]).length > 0 && this.#isDoubtful(opinion)) {
+    else if (this.#judges(unit, opinion).length > 0 && this.#isDoubtful(opinion)) {
       this.#opinions.set(unit, [opinion])
     } else this.#accept(unit, opinion)
   }
 
   /** Whether a result must be computed again by another member. */
-  #isDoubtful({ member, sum, norm, isNewcomers }: Opinion): boolean {
-    if (isNewcomers) return true
-    const { audited, typicalNorm } = this.#round.rules.doubts
-    if (typicalNorm > 0 && norm > DEFAULTS.trainingNormFactor * typicalNorm * Math.abs(sum.at(-1) ?? 0)) return true
-    if (member !== audited || this.#hasAudited) return false
+  #isDoubtful(opinion: Opinion): boolean {
+    if (opinion.isNewcomers || this.#isOutOfProportion(opinion)) return true
+    if (opinion.member !== this.#round.rules.doubts.audited || this.#hasAudited) return false
     this.#hasAudited = true
     return true
+  }
+
+  #isOutOfProportion({ sum, norm }: Opinion): boolean {
+    const { typicalNorm } = this.#round.rules.doubts
+    return typicalNorm > 0 && norm > DEFAULTS.trainingNormFactor * typicalNorm * Math.abs(sum.at(-1) ?? 0)
   }
 
   /** Who could still be asked about a unit. */
@@ -136,9 +139,14 @@ class Draft {
     return [...this.members.keys()].filter((id) => !asked.includes(id) && !spoilt.includes(id))
   }
 
-  /** Of them, those that answer: a step does not stand still to check a result with one that stands still. */
-  #answering(unit: number, asked: readonly string[]): string[] {
-    return this.#others(unit, asked).filter((id) => (this.members.get(id)?.restUntilMs ?? 0) <= this.#nowMs)
+  /**
+   * Who may judge a lone result. A step does not stand still to check one with a member that stands still, unless the
+   * result is out of all proportion.
+   */
+  #judges(unit: number, opinion: Opinion): string[] {
+    const others = this.#others(unit, [opinion.member])
+    if (this.#isOutOfProportion(opinion)) return others
+    return others.filter((id) => (this.members.get(id)?.restUntilMs ?? 0) <= this.#nowMs)
   }
 
   /** The first two that agree are believed; whoever said otherwise is not, and is not asked again. */
@@ -172,7 +180,7 @@ class Draft {
     const opinions = this.#opinions.get(unit)
     const [only, ...more] = opinions ?? []
     if (!only) return
-    if (more.length === 0) return this.#answering(unit, [only.member]).length > 0 ? undefined : this.#accept(unit, only)
+    if (more.length === 0) return this.#judges(unit, only).length > 0 ? undefined : this.#accept(unit, only)
     if (this.#others(unit, (opinions ?? []).map(({ member }) => member)).length > 0) return
     const [shards, members] = [this.#round.units[unit], opinions?.map(({ member }) => member).join(', ')]
     this.#fail(

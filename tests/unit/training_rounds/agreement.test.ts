@@ -149,6 +149,10 @@ describe('a round in doubt', () => {
     const [round, effects] = advance(start.round, { type: 'tick', nowMs: 101 })
     expect(effectsOf(effects, 'accept').map(({ unit }) => unit.from)).toEqual([0])
     expect(round.members.has('b')).toBe(true)
+    // But not if it is out of all proportion: then the step waits.
+    const doubts = { typicalNorm: 0.01, tolerance: TOLERANCES.fp32 }
+    const huge = play([joined('a', 4), joined('b', 2), answer('a', 0, [3e37, 3e37, 1, 2])], doubts)
+    expect(advance(huge.round, { type: 'tick', nowMs: 101 })[0].filled.size).toBe(0)
   })
 
   it('has a gradient out of all proportion computed again, whoever sent it', () => {
