@@ -13,7 +13,9 @@ import type { Methods, ServiceContract } from './rpc/contract.ts'
 import { createClient as createDirectClient, type CreateClientOptions as DirectOptions } from './rpc/create_client.ts'
 import type { HttpCodec } from './rpc/http.ts'
 import type { Send, Transport } from './rpc/send.ts'
+import { SocketPool } from './rpc/socket_pool.ts'
 import { fetchTransport } from './rpc/transports/fetch.ts'
+import { type SocketLike, SUBPROTOCOL } from './rpc/transports/websocket.ts'
 import type { LeaseStore } from './stores/lease_store.ts'
 
 export interface RegistryOptions {
@@ -30,6 +32,11 @@ export interface RegistryOptions {
    * Without it, calls refresh what they read when it is a second old, beside their own work.
    */
   watchUntil?: AbortSignal
+  /**
+   * Opens sockets to instances that take calls over them: the runtime's own on Node and Deno by default. They are kept
+   * while `watchUntil` lasts; without that, calls go over HTTP.
+   */
+  openSocket?(url: string): SocketLike
   /** How calls are routed: balancer, hedges, bulkheads, fallbacks. As in DEFAULTS, or off, by default. */
   routing?: RoutingPolicy
   metrics?: Metrics
@@ -60,8 +67,15 @@ export function registryTransport(options: RegistryOptions): Transport {
   const leases = typeof registry === 'string' ? httpLeases(registry, { key }) : registry
   const table = new RegistryTable({ ...common, leases })
   const sends = new Map<string, Send>()
-  const watch = watchUntil && !watchUntil.aborted ? new RegistryWatch(table, systemClock) : undefined
-  watchUntil?.addEventListener('abort', () => watch?.close(), { once: true })
+  const lasts = watchUntil !== undefined && !watchUntil.aborted
+  const open = options.openSocket ?? (keepsSockets() ? openSocket : undefined)
+  const sockets = lasts && open ? new SocketPool({ ...common, random: Math.random, open }) : undefined
+  const watch = lasts ? new RegistryWatch(table, systemClock) : undefined
+  const close = () => {
+    watch?.close()
+    sockets?.close()
+  }
+  watchUntil?.addEventListener('abort', close, { once: true })
   const send = createRouter({
     ...common,
     random: Math.random,
@@ -77,10 +91,21 @@ export function registryTransport(options: RegistryOptions): Transport {
       if (send) return send
       // Addresses come and go; what is dropped here is made anew with the next call.
       if (sends.size >= LIMITS.maxUpstreams) sends.clear()
-      sends.set(address.url, send = fetchTransport(address.url, { codec }).send)
+      send = fetchTransport(address.url, { codec }).send
+      if (sockets && address.sockets) send = sockets.connect(address.url, {}, send)
+      sends.set(address.url, send)
       return send
     },
     onUnreachable: (service) => table.invalidate(service),
   })
-  return { send, codec, close: () => watch?.close() }
+  return { send, codec, close }
+}
+
+/** Browsers' sockets are refused, since they could be any page's; workerd keeps none between requests. */
+function keepsSockets(): boolean {
+  return /^(Node\.js|Deno)\//.test(globalThis.navigator?.userAgent ?? '')
+}
+
+function openSocket(url: string): SocketLike {
+  return new WebSocket(url, SUBPROTOCOL)
 }

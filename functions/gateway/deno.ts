@@ -14,6 +14,11 @@ const upgrade: Upgrade = (context, open) => {
   return response
 }
 
+/** Deno's own: the web's types know of no headers. */
+function openSocket(url: string, headers: Readonly<Record<string, string>>): WebSocket {
+  return new WebSocket(url, { protocols: [SUBPROTOCOL], headers } as unknown as string[])
+}
+
 function attach(socket: WebSocket, open: OpenLink): void {
   const end = open({
     write: (message) => socket.send(message),
@@ -39,6 +44,7 @@ async function main(): Promise<void> {
     dataDir: values['data-dir'],
     env,
     log: jsonLog('warn'),
+    openSocket,
   }
   const gateway = await openHostGateway(options, upgrade)
   const server = listen(options, gateway.app.fetch)

@@ -10,6 +10,7 @@ import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
 import { JoinGate } from '../../shared/relay/join_gate.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
 import type { Send } from '../../shared/rpc/send.ts'
+import { SocketPool, type SocketPoolOptions } from '../../shared/rpc/socket_pool.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { readPolicies } from '../../shared/routing/policy.ts'
 import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
@@ -37,6 +38,8 @@ export interface HostOptions {
   ownKey?: KeyRecord
   /** How services with an address of their own are reached: by `fetch`, unless the runtime has a better way. */
   upstream?: { connect(url: string, headers?: Readonly<Record<string, string>>): Send; close(): Promise<void> }
+  /** Opens a socket to a function or host that takes calls over sockets; without it, all calls go over HTTP. */
+  openSocket?: SocketPoolOptions['open']
   /** How long calls in flight may take when the gateway stops. */
   drainMs?: number
 }
@@ -78,7 +81,7 @@ const ASSETS = fileURLToPath(new URL('../../dist/assets', import.meta.url))
 
 /** A gateway with its own relay in one process: what Node and Deno share. */
 export async function openHostGateway(options: HostOptions, upgrade: Upgrade): Promise<HostGateway> {
-  const { env, dataDir, log, upstream } = options
+  const { env, dataDir, log, upstream, openSocket } = options
   const clock = systemClock
   const metrics = new Metrics()
   const guard = await chooseGuard(options)
@@ -96,6 +99,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     onPopulated: (populated) => populated && void jobs.consumer?.wake(),
   })
 
+  const sockets = openSocket && new SocketPool({ open: openSocket, clock, random: Math.random })
   const joins = new JoinGate(clock)
   const probe = probeProcess('gateway', () => ({
     relay: relay.name,
@@ -121,6 +125,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     assets: fileAssets(ASSETS),
     reachRelay: (name) => name === relay.name ? relay.hub.send : undefined,
     reachUrl: upstream?.connect,
+    sockets,
     secret: () => secret,
     localPools: () => relay.instance ? [relay.instance] : [],
     process: probe,
@@ -162,6 +167,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
       endStreams()
       await jobs.consumer?.close(CONSUMER_GRACE_MS)
       await relay.close()
+      sockets?.close()
       await upstream?.close()
       await stores.close()
     },

@@ -13,6 +13,7 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { nodeRpc } from './node_rpc.ts'
 import { nodeUpstream } from './node_upstream.ts'
+import { NodeSocket, openSocket } from '../worker/node_socket.ts'
 import {
   cannotListen,
   type HostOptions,
@@ -47,7 +48,7 @@ const CONNECTIONS = {
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
   const { app, guard, rpc, store, local, endStreams, close } = await openHostGateway(
-    { upstream: nodeUpstream(), ...options },
+    { upstream: nodeUpstream(), openSocket, ...options },
     upgrade,
   )
   const serveRpc = nodeRpc(guard, rpc)
@@ -140,9 +141,10 @@ const upgrade: Upgrade = async (context, open) => {
 }
 
 function attach(socket: WebSocket, open: OpenLink): void {
+  const corked = new NodeSocket(socket)
   const end = open({
-    write: (message) => socket.send(message),
-    close: (code, reason) => socket.close(code, reason),
+    write: (message) => corked.send(message),
+    close: (code, reason) => corked.close(code, reason),
     save() {},
   })
   socket.on('message', (data: Uint8Array, isBinary) => end?.receive(isBinary ? data : String(data)))

@@ -16,11 +16,12 @@ import { createRouter } from '../../shared/routing/call.ts'
 import type { RoutingPolicy } from '../../shared/routing/policy.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import type { Send } from '../../shared/rpc/send.ts'
+import type { SocketPool } from '../../shared/rpc/socket_pool.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { GatewayDeps, ProcessProbe, Relays } from './deps.ts'
 import type { Guard } from './guard.ts'
-import { hostToken } from './host_token.ts'
+import { type HostKind, hostToken } from './host_token.ts'
 import { createInference } from './inference.ts'
 
 /** What differs between Node, Deno and Cloudflare. */
@@ -40,6 +41,8 @@ export interface Platform {
   reachRelay(name: string): Send | undefined
   /** A way to a service with an address of its own; over `fetch` by default. @param headers sent with each call */
   reachUrl?(url: string, headers?: Readonly<Record<string, string>>): Send
+  /** Sockets to instances that take calls over them, where this process lives on between requests. */
+  sockets?: Pick<SocketPool, 'connect'>
   /** What gateways of one deployment share: it signs enrolment tokens, and hosts' tokens come of it. May throw. */
   secret(): string
   /** Pools of this very process, known without asking the store. */
@@ -102,7 +105,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
     watch: platform.lasting ? new RegistryWatch(table, clock) : undefined,
     catalog,
     route,
-    hostToken: (url) => hostToken(platform.secret(), url),
+    hostToken: (url, kind) => hostToken(platform.secret(), url, kind),
     infer: createInference({ catalog, route, results }),
     jobs: {
       store,
@@ -141,26 +144,31 @@ const POOL_ROUTING: RoutingPolicy = { outliers: false, breaker: false }
 
 /** Ways to instances, made once for each address. */
 function connector(platform: Platform): (instance: LeasedInstance) => Send | undefined {
-  const { reachRelay, reachUrl = (url, headers) => fetchTransport(url, { headers }).send } = platform
-  const [byUrl, hosts] = [new Map<string, Send>(), new Map<string, Send>()]
-  /** A pool is called with the token that its host was given, which takes a moment to derive. */
-  const reachHost = (url: string): Send => {
+  const { reachRelay, reachUrl = (url, headers) => fetchTransport(url, { headers }).send, sockets } = platform
+  const [urls, hosts, functions] = [new Map<string, Send>(), new Map<string, Send>(), new Map<string, Send>()]
+  /** With the token that an instance was given, which takes a moment to derive. */
+  const reachAs = (kind: HostKind, url: string, hasSockets: boolean): Send => {
     let send: Send | undefined
-    return async (request) => {
-      // Its value is kept and not its promise: on Cloudflare a request must not wait for what another has begun.
-      send ??= reachUrl(url, { authorization: `Bearer ${await hostToken(platform.secret(), url)}` })
-      return await send(request)
+    const open = async (): Promise<Send> => {
+      const headers = { authorization: `Bearer ${await hostToken(platform.secret(), url, kind)}` }
+      const plain = kind === 'host' ? reachUrl(url, headers) : reachUrl(url)
+      return send ??= sockets && hasSockets ? sockets.connect(url, headers, plain) : plain
     }
+    // Its value is kept and not its promise: on Cloudflare a request must not wait for what another has begun.
+    return (request) => send ? send(request) : open().then((send) => send(request))
   }
   return ({ address, service }) => {
     if (address.kind === 'relay') return reachRelay(address.name)
+    const { url } = address
+    const hasSockets = sockets !== undefined && address.sockets === true
     const isPool = service === Pool.name
-    const known = isPool ? hosts : byUrl
-    let send = known.get(address.url)
+    const known = isPool ? hosts : hasSockets ? functions : urls
+    let send = known.get(url)
     if (send) return send
-    // Addresses come and go; what is dropped here is made anew with the next call.
+    // Addresses come and go; what is dropped here is made anew with the next call, and its socket ends when it is idle.
     if (known.size >= LIMITS.maxUpstreams) known.clear()
-    known.set(address.url, send = isPool ? reachHost(address.url) : reachUrl(address.url))
+    send = isPool || hasSockets ? reachAs(isPool ? 'host' : 'function', url, hasSockets) : reachUrl(url)
+    known.set(url, send)
     return send
   }
 }

@@ -32,7 +32,8 @@ export function gatewayLeases(
         const { address, ...record } = instance
         if (address.kind !== 'url') throw new RpcError('internal', 'Cannot register: a host must have a URL')
         try {
-          const answer = await send('PUT', `${encodeURIComponent(record.id)}/lease`, { ...record, url: address.url })
+          const { url, sockets } = address
+          const answer = await send('PUT', `${encodeURIComponent(record.id)}/lease`, { ...record, url, sockets })
           const { token } = await answer.json() as { token?: string }
           if (token !== undefined) onToken(token)
         } catch (thrown) {

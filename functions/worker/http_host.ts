@@ -7,11 +7,13 @@ import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { newId } from '../../shared/base/random.ts'
 import { answerHttp } from '../../shared/rpc/http_server.ts'
+import { ServedSockets } from '../../shared/rpc/served_sockets.ts'
 import { memoryOnce } from '../../shared/stores/once_store.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { AgentDeps } from '../../shared/worker/agent.ts'
 import { cannotListen } from '../gateway/host.ts'
 import { nodeRpc } from '../gateway/node_rpc.ts'
+import { takeSockets } from '../node_upgrades.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
 import { gatewayLeases } from './gateway_leases.ts'
 import { LocalSocket } from '../relay/local_socket.ts'
@@ -81,6 +83,13 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     const status = !alive ? 404 : incoming.url === '/livez' || relay.hub.populated ? 200 : 503
     outgoing.writeHead(status, { 'content-type': 'text/plain' }).end(status === 200 ? 'ok\n' : `${status}\n`)
   })
+  const sockets = new ServedSockets({
+    serve: (request) => relay.hub.send(request),
+    clock: systemClock,
+    token: () => token,
+    open: false,
+  })
+  const cutSockets = takeSockets(server, sockets)
   const port = await new Promise<number>((resolve, reject) => {
     server.once('error', (cause) => reject(cannotListen(options, cause)))
     server.listen(options.port, options.host, () => resolve((server.address() as AddressInfo).port))
@@ -96,7 +105,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     once: memoryOnce(systemClock),
     // Tokens never leave this process.
     secret: toHex(crypto.getRandomValues(new Uint8Array(32))),
-    address: { kind: 'url', url },
+    address: { kind: 'url', url, sockets: true },
     zone: options.zone,
     clock: systemClock,
     random: Math.random,
@@ -110,12 +119,15 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     enrol: async () => ({ token: (await relay.enrol()).token, socket: new LocalSocket((link) => relay.accept(link)) }),
     async withdraw() {
       await relay.withdraw()
+      sockets.leave()
       await sleep(systemClock, HEARD_MS)
     },
     async close() {
       await relay.close()
+      await sockets.end(0)
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()
+      cutSockets()
       await closed
     },
   }

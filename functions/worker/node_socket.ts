@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import { WebSocket } from 'ws'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { type SocketLike, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
@@ -13,19 +14,80 @@ function zeroMask(mask: Uint8Array): void {
 }
 
 /**
- * A socket to a relay on Node. `ws` and not the built-in WebSocket: it carries the relay benchmark's calls at about
- * half the processor time, and bounds what one message may hold.
+ * A socket to a relay, a function or a host on Node. `ws` and not the built-in WebSocket: it carries the relay benchmark's
+ * calls at about half the processor time, and bounds what one message may hold.
  */
-export function openSocket(url: string | URL): SocketLike {
+export function openSocket(url: string | URL, headers?: Readonly<Record<string, string>>): SocketLike {
   const { protocol, hostname } = new URL(url)
   const options = {
+    headers,
     perMessageDeflate: false,
     maxPayload: LIMITS.maxFrameBytes,
     followRedirects: false,
     ...((protocol === 'wss:' || LOOPBACK.test(hostname)) && { generateMask: zeroMask }),
   }
-  const socket = new WebSocket(url, SUBPROTOCOL, options)
-  // Its close follows and says what it must; an error that nobody hears would end the process.
-  socket.on('error', () => {})
-  return socket as unknown as SocketLike
+  return new NodeSocket(new WebSocket(url, SUBPROTOCOL, options))
+}
+
+/**
+ * A socket of `ws` as sockets are elsewhere, without its imitation of the web's events. What is written in one turn of
+ * the event loop goes to the system at once, at the turn's end: one call of it for many frames.
+ */
+export class NodeSocket implements SocketLike {
+  /** Messages come as views of what was read, whatever is asked for. */
+  binaryType = 'nodebuffer'
+  readonly #socket: WebSocket
+  #corked: Duplex | undefined
+  readonly #uncork = () => {
+    const corked = this.#corked
+    this.#corked = undefined
+    corked?.uncork()
+  }
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket
+    // Its close follows and says what it must; an error that nobody hears would end the process.
+    socket.on('error', () => {})
+  }
+
+  get readyState(): number {
+    return this.#socket.readyState
+  }
+
+  send(data: Uint8Array<ArrayBuffer> | string): void {
+    if (this.#corked === undefined) this.#cork()
+    this.#socket.send(data)
+  }
+
+  close(code?: number, reason?: string): void {
+    this.#socket.close(code, reason)
+  }
+
+  /** Cuts the connection. */
+  terminate(): void {
+    this.#socket.terminate()
+  }
+
+  addEventListener(type: 'open' | 'error', listener: () => void): void
+  addEventListener(type: 'message', listener: (event: { data: unknown }) => void): void
+  addEventListener(type: 'close', listener: (event: { code: number; reason: string }) => void): void
+  addEventListener(type: string, listener: (event: never) => void): void {
+    const tell = listener as (event?: unknown) => void
+    if (type === 'message') {
+      this.#socket.on('message', (data: Buffer, isBinary) => tell({ data: isBinary ? data : data.toString() }))
+    } else if (type === 'close') {
+      this.#socket.on('close', (code, reason) => tell({ code, reason: reason.toString() }))
+    } else {
+      this.#socket.on(type, () => tell())
+    }
+  }
+
+  #cork(): void {
+    // `ws` has no batches of its own, and keeps the connection there until it has closed.
+    const { _socket: connection } = this.#socket as unknown as { _socket: Duplex | null }
+    if (!connection) return
+    this.#corked = connection
+    connection.cork()
+    process.nextTick(this.#uncork)
+  }
 }

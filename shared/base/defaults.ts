@@ -82,6 +82,11 @@ export const DEFAULTS = {
   helloTimeoutMs: 5_000,
   /** Pings on a quiet socket; two unanswered ones end it. */
   pingIntervalMs: 10_000,
+  /** A socket for calls: how long it may take to open, how long it stays without any, and how long one is not asked for
+   * again after the other side said goodbye: by then it has stopped, or another is there in its place. */
+  socketOpenMs: 5_000,
+  socketIdleMs: 60_000,
+  socketRestMs: 15_000,
   /** Reconnects: full jitter between 0 and base · 2^n, at most the cap. */
   reconnectBaseMs: 250,
   reconnectCapMs: 10_000,

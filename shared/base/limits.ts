@@ -49,6 +49,8 @@ export const LIMITS = {
   maxResultTtlMs: 86_400_000,
   /** Calls in flight on one socket. Each holds a table entry and its timer. */
   maxCallsPerSocket: 4096,
+  /** Sockets for calls that one function or host takes: each gateway opens one, and so may each client. */
+  maxCallSockets: 1024,
   /** Dimensions of a tensor: ONNX models use up to 8 in practice. */
   maxRank: 16,
   /** Inputs or outputs of one inference call. */

@@ -28,6 +28,10 @@ export class FunctionLease {
   readonly #clock: Clock
   #dueAtMs = -Infinity
   #left = false
+  /** Set by a process that takes calls over sockets too, so that gateways know when they read the registry. */
+  sockets = false
+  /** What gateways present when they open a socket; known once registered with `sockets`. */
+  token: string | undefined
   /** Why the last renewal failed, if it did. */
   failure: RpcError | undefined
 
@@ -45,7 +49,8 @@ export class FunctionLease {
     // Moved before the request, so that calls arriving meanwhile do not send their own.
     this.#dueAtMs = this.#clock.now() + DEFAULTS.functionRenewMs
     try {
-      await this.#send(env, 'PUT', `/${encodeURIComponent(record.id)}/lease`, record)
+      const { token } = await this.#send(env, 'PUT', `/${encodeURIComponent(record.id)}/lease`, record)
+      if (typeof token === 'string') this.token = token
       this.failure = undefined
     } catch (thrown) {
       this.failure = RpcError.from(thrown)
@@ -67,8 +72,8 @@ export class FunctionLease {
 
   #record(env: Env) {
     const { name, version } = this.#contract
-    const url = this.#settings.url ?? text(env.SHOAL_URL)
-    if (!url || !(this.#settings.gateway ?? text(env.SHOAL_GATEWAY))) return undefined
+    const url = this.#settings.url ?? textOf(env.SHOAL_URL)
+    if (!url || !(this.#settings.gateway ?? textOf(env.SHOAL_GATEWAY))) return undefined
     return {
       id: `${name}@${new URL(url).host}`,
       service: name,
@@ -76,14 +81,15 @@ export class FunctionLease {
       group: this.#settings.group ?? 'default',
       zone: this.#settings.zone ?? '',
       url,
-      incarnation: this.#settings.deployment ?? text(env.SHOAL_DEPLOYMENT) ?? version,
+      ...(this.sockets && { sockets: true }),
+      incarnation: this.#settings.deployment ?? textOf(env.SHOAL_DEPLOYMENT) ?? version,
       ttlMs: DEFAULTS.functionLeaseMs,
     }
   }
 
-  async #send(env: Env, method: 'PUT' | 'DELETE', path: string, body?: unknown): Promise<void> {
-    const gateway = (this.#settings.gateway ?? text(env.SHOAL_GATEWAY) ?? '').replace(/\/+$/, '')
-    const key = this.#settings.key ?? text(env.SHOAL_KEY)
+  async #send(env: Env, method: 'PUT' | 'DELETE', path: string, body?: unknown): Promise<{ token?: unknown }> {
+    const gateway = (this.#settings.gateway ?? textOf(env.SHOAL_GATEWAY) ?? '').replace(/\/+$/, '')
+    const key = this.#settings.key ?? textOf(env.SHOAL_KEY)
     const response = await fetch(`${gateway}/registry/instances${path}`, {
       method,
       headers: { 'content-type': 'application/json', ...(key && { authorization: `Bearer ${key}` }) },
@@ -91,12 +97,13 @@ export class FunctionLease {
       redirect: 'manual',
       signal: AbortSignal.timeout(DEFAULTS.registerTimeoutMs),
     })
-    if (response.ok) return void await response.body?.cancel()
-    const detail = (await response.text()).slice(0, 300)
+    const text = await response.text()
+    if (response.ok) return text === '' ? {} : JSON.parse(text)
+    const detail = text.slice(0, 300)
     throw new RpcError('unavailable', `Cannot register at ${gateway}: it answered ${response.status} ${detail}`)
   }
 }
 
-function text(value: unknown): string | undefined {
+function textOf(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }

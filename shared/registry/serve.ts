@@ -7,6 +7,7 @@ import type { Methods, ServiceContract } from '../rpc/contract.ts'
 import { answerOfError, type HttpAnswer, toResponse } from '../rpc/http.ts'
 import { answerHttp } from '../rpc/http_server.ts'
 import type { Interceptor, Send } from '../rpc/send.ts'
+import { ServedSockets } from '../rpc/served_sockets.ts'
 import { createServer, type Handlers, implement } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import { FunctionLease, type LeaseSettings } from './function_lease.ts'
@@ -31,6 +32,8 @@ export interface DrainOptions {
 export type ServedFunction = Hono & {
   scheduled(event: unknown, env: unknown, context: { waitUntil(work: Promise<unknown>): void }): void
   lease: FunctionLease
+  /** Calls over sockets, where the runtime takes them: functions/run_node.ts and run_deno.ts do. */
+  sockets: ServedSockets
   /**
    * Ends gracefully, for processes that are told to: leaves the registry, takes the calls that were on their way from
    * gateways that have not heard yet, refuses later ones as never begun, and resolves when the running ones have ended.
@@ -49,8 +52,10 @@ export function serve<const M extends Methods>(
 ): ServedFunction {
   const { interceptors = [], limits } = options
   const limited = limits ? [...interceptors, bulkhead(limits, systemClock)] : interceptors
-  const serving = new Serving(createServer([implement(contract, handlers)], limited))
+  const send = createServer([implement(contract, handlers)], limited)
+  const serving = new Serving(send)
   const lease = new FunctionLease(contract, options.lease ?? {}, systemClock)
+  const sockets = new ServedSockets({ serve: send, clock: systemClock, token: () => lease.token, open: true })
   const app = new Hono()
 
   app.post('/rpc/:service/:method', async (context) => {
@@ -66,9 +71,12 @@ export function serve<const M extends Methods>(
   })
   return Object.assign(app, {
     lease,
+    sockets,
     async drain(env: Readonly<Record<string, unknown>>, { graceMs, limitMs }: DrainOptions = {}) {
-      if (await lease.leave(env)) await sleep(systemClock, graceMs ?? DEFAULTS.leaveGraceMs)
-      await serving.end(limitMs ?? DEFAULTS.drainMs)
+      const hadLease = await lease.leave(env)
+      sockets.leave()
+      if (hadLease) await sleep(systemClock, graceMs ?? DEFAULTS.leaveGraceMs)
+      await Promise.all([serving.end(limitMs ?? DEFAULTS.drainMs), sockets.end(limitMs ?? DEFAULTS.drainMs)])
     },
     scheduled: (_event: unknown, env: unknown, context: { waitUntil(work: Promise<unknown>): void }) =>
       context.waitUntil(lease.touch(env as Record<string, string | undefined>)),

@@ -33,18 +33,22 @@ export function requestFields(request: RpcRequest): Record<string, unknown> {
   if (request.group !== 'default') fields.group = request.group
   if (request.stream) fields.stream = true
   if (request.idempotent) fields.idempotent = true
+  if (request.caller !== undefined) fields.caller = request.caller
   if (hasEntries(request.metadata)) fields.metadata = request.metadata
   return fields
 }
 
-/** @throws RpcError `invalid_argument` if a field has the wrong type */
-export function readRequest(frame: Frame): Omit<RpcRequest, 'signal'> {
+/**
+ * @param trustsCaller whether the sender may say on whose behalf it calls; else what it says of that is ignored
+ * @throws RpcError `invalid_argument` if a field has the wrong type
+ */
+export function readRequest(frame: Frame, trustsCaller = false): Omit<RpcRequest, 'signal'> {
   const { header } = frame
   const timeoutMs = header.timeoutMs ?? DEFAULTS.callTimeoutMs
   if (typeof timeoutMs !== 'number' || !(timeoutMs > 0)) {
     throw invalid('Cannot read the request: timeoutMs must be a number above 0')
   }
-  return {
+  const request: Omit<RpcRequest, 'signal'> = {
     service: text(header, 'service'),
     method: text(header, 'method'),
     version: text(header, 'version', ''),
@@ -56,6 +60,8 @@ export function readRequest(frame: Frame): Omit<RpcRequest, 'signal'> {
     metadata: checkMetadata(header.metadata),
     payload: readPayload(frame),
   }
+  if (trustsCaller && header.caller !== undefined) request.caller = text(header, 'caller')
+  return request
 }
 
 export function writePayload(payload: Payload): FrameContent {

@@ -18,6 +18,8 @@ export interface IncomingOptions {
   onDuplicate(): void
   /** Answers the calls. Without it they are refused. */
   serve: Send | undefined
+  /** Whether the other side may say on whose behalf it calls. */
+  trustsCaller: boolean
   clock: Clock
   sizes: MessageSizes
 }
@@ -57,7 +59,7 @@ export class IncomingCalls {
     let serve: Send
     try {
       serve = this.#admit()
-      request = readRequest(frame)
+      request = readRequest(frame, this.#options.trustsCaller)
     } catch (thrown) {
       return this.#tell(encodeError('response', id, RpcError.from(thrown)))
     }

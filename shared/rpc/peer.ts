@@ -14,6 +14,8 @@ export interface PeerOptions {
   write: (message: Uint8Array<ArrayBuffer>) => void
   /** Answers the other side's calls. Without it they are refused. */
   serve?: Send
+  /** Whether the other side may say on whose behalf it calls: a gateway may, once it was admitted as one. Not by default. */
+  trustsCaller?: boolean
   onControl?: (frame: ControlFrame) => void
   /** Counts answers that came after their call had ended. */
   onLate?: () => void
@@ -65,6 +67,7 @@ export class Peer {
       onGone,
       onDuplicate: () => options.onDuplicate?.(),
       serve: options.serve,
+      trustsCaller: options.trustsCaller ?? false,
       clock: options.clock ?? systemClock,
       sizes,
     })

@@ -39,7 +39,7 @@ function encodeRecord(instance: Instance): string {
     throw invalid(`Cannot renew a lease: weight must be a number not below 0, got ${weight}`)
   }
   const where = address.kind === 'url'
-    ? { kind: address.kind, url: address.url }
+    ? { kind: address.kind, url: address.url, ...(address.sockets && { sockets: true }) }
     : { kind: address.kind, name: address.name }
   const record = JSON.stringify({ id, service, version, group, address: where, incarnation, ttlMs, weight, zone })
   if (record.length > LIMITS.maxLeaseRecordLength) {

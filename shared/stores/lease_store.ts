@@ -37,8 +37,11 @@ export function suspectAfterMs(ttlMs: number): number {
   return Math.floor(ttlMs * DEFAULTS.relaySuspectMs / DEFAULTS.relayLeaseMs)
 }
 
-/** How an instance is reached. `url`: plain HTTP. `relay`: a relay inside the deployment, by name. */
-export type Address = { kind: 'url'; url: string } | { kind: 'relay'; name: string }
+/**
+ * How an instance is reached. `url`: plain HTTP and, where it says `sockets`, calls over a socket at `{url}/rpc` too.
+ * `relay`: a relay inside the deployment, by name.
+ */
+export type Address = { kind: 'url'; url: string; sockets?: true } | { kind: 'relay'; name: string }
 
 /** One running copy of a service. */
 export interface Instance {

@@ -11,6 +11,7 @@ import { startCli, temporaryFolder } from '../fixtures/process.ts'
 import { eventually } from './expectations.ts'
 import { ask, inferenceAt } from './gateway_http.ts'
 import type { Keys } from './gateway_suite.ts'
+import { handshake } from './socket_handshake.ts'
 
 interface Listed {
   id: string
@@ -74,7 +75,7 @@ export function hostCases(at: () => string): void {
       })
       const { json } = await ask(at(), 'GET', `/registry/services/${Pool.name}`)
       const registered = json.instances.find((one: { id: string }) => one.id === host.relay.name)
-      expect(registered.address).toEqual({ kind: 'url', url: host.url })
+      expect(registered.address).toEqual({ kind: 'url', url: host.url, sockets: true })
       expect(JSON.stringify(json)).not.toContain('token')
     }
     await eventually(async () => !(await listedAt(at())).some((worker) => worker.id === id))
@@ -88,6 +89,7 @@ export function hostCases(at: () => string): void {
       const headers = { ...(authorization !== undefined && { authorization }) }
       const { status, json } = await ask(host.url, 'POST', '/rpc/shoal.Pool/workers', { json: {}, headers })
       expect([status, json.code]).toEqual([401, 'unauthenticated'])
+      expect(await handshake(`${host.url.replace('http', 'ws')}/rpc`, ['shoal.v1'], headers)).toBe(401)
     }
     expect((await ask(host.url, 'GET', '/livez')).status).toBe(200)
     expect((await ask(host.url, 'GET', '/readyz')).status).toBe(200)

@@ -1,9 +1,6 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { serve as listen } from '@hono/node-server'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import * as z from 'zod'
-import { newId } from '../../shared/base/random.ts'
+import { runOnNode } from '../../functions/run_node.ts'
 import { serve } from '../../shared/registry/serve.ts'
 import { clientOver } from '../../shared/rpc/client.ts'
 import { defineService, serverStreaming } from '../../shared/rpc/contract.ts'
@@ -27,7 +24,7 @@ const Ticks = defineService({
 })
 
 /** A streaming function on Node that counts what it made and how often it was stopped. */
-async function startTicks() {
+async function startTicks(gateway: string, sockets: boolean) {
   const seen = { made: 0, ended: 0, aborted: 0 }
   const app = serve(Ticks, {
     async *tick({ count, fails, filler }, { signal }) {
@@ -45,34 +42,24 @@ async function startTicks() {
       }
     },
   })
-  const server = listen({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
-  await once(server, 'listening')
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return {
-    seen,
-    record: { id: newId('ticks'), service: Ticks.name, version: '1.0.0', url, incarnation: newId('life') },
-    async close() {
-      const closed = once(server, 'close')
-      server.close()
-      if ('closeAllConnections' in server) server.closeAllConnections()
-      await closed
-    },
-  }
+  const running = await runOnNode(app, { env: { SHOAL_GATEWAY: gateway }, sockets })
+  if (app.lease.failure) throw app.lease.failure
+  return { seen, app, stop: () => running.stop() }
 }
 
-/** Server-streaming methods through the gateway to a function. */
-export function streamCases(at: () => string): void {
+/** Server-streaming methods through the gateway to a function, over HTTP or over its socket. */
+export function streamCases(at: () => string, sockets: boolean): void {
   let ticks: Awaited<ReturnType<typeof startTicks>>
   const client = (codec: HttpCodec = 'msgpack') => clientOver(Ticks, { transport: fetchTransport(at(), { codec }) })
   beforeAll(async () => {
-    ticks = await startTicks()
-    expect((await ask(at(), 'POST', '/registry/instances', { json: ticks.record })).status).toBe(201)
+    ticks = await startTicks(at(), sockets)
+    // Until the gateway has heard of it and, where it has one, has opened its socket.
+    const first = async () => {
+      for await (const { n } of client().tick({ count: 1 })) return n === 0
+    }
+    await eventually(async () => await first().catch(() => false) === true && (!sockets || ticks.app.sockets.size > 0))
   })
-  afterAll(async () => {
-    const { id, service, incarnation } = ticks.record
-    await ask(at(), 'DELETE', `/registry/instances/${id}?${new URLSearchParams({ service, incarnation })}`)
-    await ticks.close()
-  })
+  afterAll(() => ticks.stop())
 
   it('carries streams in both codecs, in order', async () => {
     for (const codec of ['json', 'msgpack'] as const) {

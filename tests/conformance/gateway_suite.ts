@@ -22,6 +22,8 @@ import { brokenRequestCases, refusalCases } from './gateway_refusal_cases.ts'
 import { registryCases } from './gateway_registry_cases.ts'
 import { rpcCases } from './gateway_rpc_cases.ts'
 import { directCases } from './gateway_direct_cases.ts'
+import { functionCases, functionKeyCases } from './gateway_function_cases.ts'
+import { socketCases } from './gateway_socket_cases.ts'
 import { streamCases } from './gateway_stream_cases.ts'
 import { closeOf, workerCases } from './gateway_worker_cases.ts'
 
@@ -43,6 +45,8 @@ export interface SuiteOptions {
   forgetsBrokenRequests?: boolean
   /** True where the gateway cannot look into its process. */
   hasNoProcess?: boolean
+  /** False where the gateway calls functions over HTTP alone. */
+  keepsSockets?: boolean
   /** True where packing answers is the platform's business: the gateway does not see what its callers wish. */
   platformPacks?: boolean
 }
@@ -57,8 +61,13 @@ export type Keys = Readonly<Record<Scope, { authorization: string }>>
 export function gatewaySuite(
   name: string,
   start: StartGateway,
-  { join = joinHostWorker, forgetsBrokenRequests = false, hasNoProcess = false, platformPacks = false }: SuiteOptions =
-    {},
+  {
+    join = joinHostWorker,
+    forgetsBrokenRequests = false,
+    hasNoProcess = false,
+    platformPacks = false,
+    keepsSockets = true,
+  }: SuiteOptions = {},
 ): void {
   describe(name, () => {
     describe('without keys', () => {
@@ -91,7 +100,13 @@ export function gatewaySuite(
         describe('RPC', () => rpcCases(at))
         describe('functions', () => registryCases(at))
         describe('jobs', () => jobCases(at))
-        describe('streams', () => streamCases(at))
+        describe('streams over HTTP', () => streamCases(at, false))
+        describe('functions over HTTP', () => functionCases(at, 'http'))
+        if (keepsSockets) {
+          describe('streams over a socket', () => streamCases(at, true))
+          describe('functions over a socket', () => functionCases(at, 'socket'))
+          describe('sockets', () => socketCases(at))
+        }
         describe('directly over the registry', () => directCases(at))
         describe('refusals', () => {
           refusalCases(at)
@@ -121,6 +136,9 @@ export function gatewaySuite(
 
       describe('keys', () => keyCases(() => gateway.url, () => keys))
       describe('hosts', () => hostKeyCases(() => gateway.url, () => keys))
+      for (const way of keepsSockets ? ['http', 'socket'] as const : ['http'] as const) {
+        describe(`functions: ${way}`, () => functionKeyCases(() => gateway.url, () => keys, way))
+      }
       describe('jobs', () => jobKeyCases(() => gateway.url, () => keys))
       describe('paths', () => pathCases(() => gateway.url, () => keys))
     })

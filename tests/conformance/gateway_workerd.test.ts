@@ -5,4 +5,5 @@ gatewaySuite('gateway on Cloudflare Workers', startWorkerdGateway, {
   forgetsBrokenRequests: true,
   hasNoProcess: true,
   platformPacks: true,
+  keepsSockets: false,
 })

@@ -32,6 +32,7 @@ import { httpStreamSuite } from '../unit/rpc/http_stream_suite.ts'
 import { httpSuite } from '../unit/rpc/http_suite.ts'
 import { peerSuite } from '../unit/rpc/peer_suite.ts'
 import { portSuite } from '../unit/rpc/port_suite.ts'
+import { socketPoolSuite } from '../unit/rpc/socket_pool_suite.ts'
 import { socketSuite } from '../unit/rpc/socket_suite.ts'
 import { streamSuite } from '../unit/rpc/stream_suite.ts'
 import { codecSuite } from '../unit/wire/codec_suite.ts'
@@ -63,6 +64,7 @@ export const suites: readonly Suite[] = [
   streamSuite,
   portSuite,
   socketSuite,
+  socketPoolSuite,
   clientSuite,
   bulkheadSuite,
   contextSuite,

@@ -26,6 +26,8 @@ export const instance = z.strictObject({
       (url) => !isForbiddenHost(URL.parse(url)?.hostname ?? ''),
       'expected an address that is no link-local or metadata one',
     ),
+  /** It takes calls over sockets as well. */
+  sockets: z.boolean().default(false),
   incarnation: text,
   ttlMs: z.number().int().min(1000).max(LIMITS.maxLeaseMs).default(DEFAULTS.functionLeaseMs),
   weight: z.number().positive().max(1000).default(1),
@@ -33,8 +35,8 @@ export const instance = z.strictObject({
 })
 
 /**
- * Registration of functions and hosts that have a URL of their own, and the listing of what is registered. A host serves
- * `shoal.Pool`, so its answer holds the token with which gateways will call it.
+ * Registration of functions and hosts that have a URL of their own, and the listing of what is registered. Hosts, which
+ * serve `shoal.Pool`, and functions with sockets are answered the token with which gateways will call them.
  */
 export function registry(deps: GatewayDeps): Hono {
   const app = new Hono()
@@ -68,7 +70,7 @@ export function registry(deps: GatewayDeps): Hono {
 
 async function renew(
   deps: GatewayDeps,
-  record: Instance & { address: { url: string } },
+  record: Instance & { address: { kind: 'url' } },
   context: Context,
 ): Promise<{ id: string; ttlMs: number; token?: string }> {
   await admitHost(deps, record.service, context)
@@ -80,7 +82,8 @@ async function renew(
     )
   }
   const { id, ttlMs, service, address } = record
-  return { id, ttlMs, ...(service === Pool.name && { token: await deps.hostToken(address.url) }) }
+  if (service === Pool.name) return { id, ttlMs, token: await deps.hostToken(address.url, 'host') }
+  return { id, ttlMs, ...(address.sockets && { token: await deps.hostToken(address.url, 'function') }) }
 }
 
 /** A pool is given callers' inputs, as workers are: whoever registers one must be allowed both. */
@@ -89,12 +92,12 @@ async function admitHost({ guard }: GatewayDeps, service: string, context: Conte
   await guard.ring.admit(context.req.header('authorization') ?? null, 'worker')
 }
 
-function readInstance(json: unknown): Instance & { address: { kind: 'url'; url: string } } {
+function readInstance(json: unknown): Instance & { address: { kind: 'url' } } {
   const parsed = instance.safeParse(json)
   if (!parsed.success) {
     const [issue] = parsed.error.issues
     throw invalid(`Cannot register the instance: at "${issue?.path.join('.')}": ${issue?.message}`)
   }
-  const { url, ...record } = parsed.data
-  return { ...record, address: { kind: 'url', url } }
+  const { url, sockets, ...record } = parsed.data
+  return { ...record, address: { kind: 'url', url, ...(sockets && { sockets }) } }
 }

@@ -2,58 +2,15 @@ import { assert } from 'chai'
 import { concat } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { CLOSE_CODES, closeCodeOf, closeReason } from '../../../shared/rpc/close_code.ts'
-import { connectWebSocket, type SocketLike, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
+import { connectWebSocket, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
 import { encode } from '../../../shared/wire/codec.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
 import { encodeFrame } from '../../../shared/wire/frame.ts'
 import type { Suite } from '../../suite.ts'
 import { assertIdle, countedSignal, echo, rejected, requestOf, settled, valueOf } from './harness.ts'
+import { MemorySocket, socketPair } from './memory_socket.ts'
 
-/** One end of a socket in memory, with the manners of a browser's: it delivers later, and its close codes are bounded. */
-class MemorySocket extends EventTarget {
-  binaryType = 'blob'
-  readyState = 0
-  other: MemorySocket | undefined
-  sent: (string | Uint8Array)[] = []
-
-  open(): void {
-    this.readyState = 1
-    this.dispatchEvent(new Event('open'))
-  }
-
-  send(data: Uint8Array<ArrayBuffer> | string): void {
-    if (this.readyState === 0) throw new DOMException('still connecting', 'InvalidStateError')
-    if (this.readyState !== 1) return
-    this.sent.push(typeof data === 'string' ? data : data.slice())
-    const arriving = typeof data === 'string' ? data : data.slice().buffer
-    setTimeout(() => this.other?.deliver(arriving), 0)
-  }
-
-  deliver(data: unknown): void {
-    if (this.readyState === 1) this.dispatchEvent(Object.assign(new Event('message'), { data }))
-  }
-
-  close(code = 1000, reason = ''): void {
-    if (code !== 1000 && (code < 3000 || code > 4999)) throw new DOMException(`code ${code}`, 'InvalidAccessError')
-    if (new TextEncoder().encode(reason).length > 123) throw new DOMException('reason too long', 'SyntaxError')
-    for (const end of [this, this.other]) end?.end(code, reason)
-  }
-
-  end(code: number, reason: string): void {
-    if (this.readyState === 3) return
-    this.readyState = 3
-    setTimeout(() => this.dispatchEvent(Object.assign(new Event('close'), { code, reason })), 0)
-  }
-}
-
-function socketPair(): [MemorySocket & SocketLike, MemorySocket & SocketLike] {
-  const [a, b] = [new MemorySocket(), new MemorySocket()]
-  a.other = b
-  b.other = a
-  return [a as MemorySocket & SocketLike, b as MemorySocket & SocketLike]
-}
-
-function opened(): [MemorySocket & SocketLike, MemorySocket & SocketLike] {
+function opened(): [MemorySocket, MemorySocket] {
   const pair = socketPair()
   for (const socket of pair) socket.open()
   return pair
