@@ -30,7 +30,11 @@ export async function runOnNode(served: ServedFunction, options: RunOptions = {}
       clearInterval(beat)
       // Nothing fails for its end: gateways hear of it before it stops taking calls.
       await served.drain(env)
-      const cut = setTimeout(cutSockets, CLOSE_MS)
+      const cut = setTimeout(() => {
+        cutSockets()
+        // Callers open connections ahead of need and say nothing on them: they would hold the server open.
+        server.closeAllConnections()
+      }, CLOSE_MS)
       await new Promise((resolve) => server.close(resolve))
       clearTimeout(cut)
     },

@@ -84,7 +84,6 @@ export async function startProbe(
       ...(caller !== undefined && { caller }),
     }),
     refuse: ({ code }) => {
-      if (code === 'crash') throw new Error('a secret')
       throw new RpcError(code as 'aborted', 'Cannot do that', { details: [{ at: 1 }], retryAfterMs: 7_000 })
     },
     wait: ({ name }, { signal }) => wait(name, signal),
@@ -118,10 +117,11 @@ export async function startProbe(
   }
 }
 
-/** Waits until the gateway calls it, over its socket where it has one. */
-export async function reached({ app }: ProbeFunction, way: Way, call: () => Promise<unknown>): Promise<void> {
+/** Waits until calls arrive, over its socket where it has one. */
+export async function reached(probe: ProbeFunction, way: Way, call: () => Promise<unknown>): Promise<void> {
   await eventually(async () => {
+    const before = probe.overHttp
     const answered = await call().then(() => true, () => false)
-    return answered && (way === 'http' || app.sockets.size > 0)
+    return answered && (way === 'http' || (probe.app.sockets.size > 0 && probe.overHttp === before))
   })
 }

@@ -1,9 +1,9 @@
 import { createServer as createHttpServer } from 'node:http'
 import { WebSocketServer } from 'ws'
-import { openSocket } from '../../../functions/worker/node_socket.ts'
+import { NodeSocket, openSocket } from '../../../functions/worker/node_socket.ts'
 import { createClient } from '../../../shared/rpc/create_client.ts'
 import { createServer, implement } from '../../../shared/rpc/server.ts'
-import { connectWebSocket, type SocketLike, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
+import { connectWebSocket, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
 import { Echo, MESSAGE } from '../rpc_contract.ts'
 import { listen } from './listen.ts'
 import type { RpcPeer } from './peer.ts'
@@ -13,7 +13,7 @@ export const peer: RpcPeer = {
     const serve = createServer([implement(Echo, { echo: (input) => input })])
     const server = createHttpServer()
     const sockets = new WebSocketServer({ server, perMessageDeflate: false })
-    sockets.on('connection', (socket) => void socketPeer(socket as unknown as SocketLike, { serve }))
+    sockets.on('connection', (socket) => void socketPeer(new NodeSocket(socket), { serve }))
     return listen(server)
   },
   async connect(port) {

@@ -121,16 +121,16 @@ export const socketPoolSuite: Suite = {
     'a socket that cannot be opened is tried again later and later': async () => {
       await using bench = new Bench({ fails: () => true, random: () => 1 - Number.EPSILON })
       const atMs: number[] = []
-      for (let ms = 0; ms < 60_000; ms += 50) {
+      for (let ms = 0; ms < 60_000; ms += 250) {
         const asked = bench.asked.length
         await bench.send(requestOf(1))
         if (bench.asked.length > asked) atMs.push(ms)
-        await bench.clock.advance(50)
+        await bench.clock.advance(250)
       }
       const pauses = atMs.slice(1).map((ms, i) => ms - (atMs[i] ?? 0))
       assert.deepEqual(pauses.slice(0, 6), [250, 500, 1000, 2000, 4000, 8000])
       assert.isTrue(pauses.slice(6).every((ms) => ms === reconnectCapMs))
-      assert.equal(bench.plain, 1200)
+      assert.equal(bench.plain, 240)
     },
 
     'one that does not open in time is given up': on(async (bench) => {
