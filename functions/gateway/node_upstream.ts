@@ -146,6 +146,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     return new RpcError('unavailable', `Cannot reach ${this.#base}: ${reason}`, {
       cause,
       neverSent: this.#controller === undefined,
+      unanswered: true,
     })
   }
 

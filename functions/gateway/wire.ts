@@ -138,9 +138,10 @@ export function wireGateway(platform: Platform): GatewayDeps {
 
 /**
  * A pool is one service to the router, and many models and workers behind it. What fails is one of those, of which a relay
- * keeps account itself: to leave relays out for it would take the other models' workers away.
+ * keeps account itself: to leave relays out for it would take the other models' workers away. A host that does not answer at
+ * all is left out: it stays listed until its lease ends.
  */
-const POOL_ROUTING: RoutingPolicy = { outliers: false, breaker: false }
+const POOL_ROUTING: RoutingPolicy = { outliers: { only: 'unanswered' }, breaker: false }
 
 /** Ways to instances, made once for each address. */
 function connector(platform: Platform): (instance: LeasedInstance) => Send | undefined {

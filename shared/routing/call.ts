@@ -14,7 +14,7 @@ import { type Call, choose, chooseFresh, type ChooserDeps, type Target } from '.
 import { Matcher } from './match.ts'
 import type { Fallback } from './policy.ts'
 import { type RoutedServiceDeps, RoutedServices } from './routed_service.ts'
-import { isRetryable, outcomeOf, verdictOf } from './verdict.ts'
+import { costsRetry, isRetryable, outcomeOf, verdictOf } from './verdict.ts'
 
 export interface RouterDeps extends RoutedServiceDeps, ChooserDeps {
   /**
@@ -113,7 +113,7 @@ export function createRouter(deps: RouterDeps): Send {
           outcome = outcomeOf(verdictOf(error, elapsedMs, service.book.usualMs))
           const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
           const again = call.attempts < (policy.maxAttempts ?? DEFAULTS.maxAttempts) && isRetryable(error, request) &&
-            waitMs < request.timeoutMs - elapsedMs && budget.withdraw()
+            waitMs < request.timeoutMs - elapsedMs && (!costsRetry(error) || budget.withdraw())
           metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
           if (!again) {
             error.attempts = attemptsOf(call)
@@ -171,7 +171,7 @@ export function createRouter(deps: RouterDeps): Send {
       const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
       const waitedMs = clock.now() - out.value.startedAtMs
       const verdict = verdictOf(error, waitedMs, service.book.usualMs)
-      service.ended(out, instance.id, set, verdict)
+      service.ended(out, instance.id, set, verdict, error.unanswered)
       // One that was overtaken would have taken longer yet: not to count it would make hedges breed hedges.
       if (policy.hedge && isFirst && verdict === 'given up') service.latencyOf(request.method).add(waitedMs)
       if (error.code === 'unavailable') deps.onUnreachable(request.service)

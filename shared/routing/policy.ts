@@ -33,8 +33,14 @@ export const routingPolicy = z.strictObject({
   balancer: z.enum(Object.keys(BALANCERS) as [BalancerName, ...BalancerName[]]),
   /** Balances over so many instances at most, another part for each caller. All by default. */
   subset: z.int().min(1),
-  /** Whether instances that fail every call are left out for a while, and for how long the first time. True by default. */
-  outliers: z.union([z.boolean(), z.strictObject({ baseMs: z.int().min(1) })]),
+  /**
+   * Whether instances that fail every call are left out for a while, and for how long the first time. True by default.
+   * `only: 'unanswered'`: those alone that cannot be reached, whatever else their answers say.
+   */
+  outliers: z.union([
+    z.boolean(),
+    z.strictObject({ baseMs: z.int().min(1), only: z.literal('unanswered') }).partial(),
+  ]),
   /** Whether calls are refused for a while when half of them fail. True by default. */
   breaker: z.boolean(),
   /** What differs for single methods. */

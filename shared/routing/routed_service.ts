@@ -37,6 +37,7 @@ export class RoutedService {
   readonly budget: RetryBudget
   readonly breaker: Breaker | undefined
   readonly outliers: Outliers | undefined
+  readonly #ejectsUnansweredAlone: boolean
   readonly #deps: RoutedServiceDeps
   readonly #policy: RoutingPolicy
   readonly #subsets: Subsets | undefined
@@ -56,7 +57,9 @@ export class RoutedService {
     this.book = new LoadBook(clock)
     this.budget = new RetryBudget(clock)
     const { outliers = true } = policy
-    this.outliers = outliers === false ? undefined : new Outliers(outliers === true ? undefined : outliers.baseMs)
+    const { baseMs, only } = typeof outliers === 'object' ? outliers : {}
+    this.outliers = outliers === false ? undefined : new Outliers(baseMs)
+    this.#ejectsUnansweredAlone = only === 'unanswered'
     this.breaker = policy.breaker === false
       ? undefined
       : new Breaker(random, (to) => metrics.count('shoal_router_breaker_changes_total', { to }))
@@ -126,9 +129,10 @@ export class RoutedService {
     return known
   }
 
-  /** Takes note of how an attempt ended. @returns how long it took, ms */
-  ended(call: OutstandingCall, id: string, set: Instances, verdict: Verdict): number {
-    const { outliers, book } = this
+  /** Takes note of how an attempt ended, and whether for a connection that failed. @returns how long it took, ms */
+  ended(call: OutstandingCall, id: string, set: Instances, verdict: Verdict, unanswered = false): number {
+    const { book } = this
+    const outliers = verdict === 'failed' && this.#ejectsUnansweredAlone && !unanswered ? undefined : this.outliers
     if (verdict === 'answered') outliers?.succeeded(id)
     if (verdict !== 'failed') return book.end(call, verdict)
     const done = outliers?.failed(id, set, this.#deps.clock.now()) ?? 'spared'

@@ -30,6 +30,15 @@ export function isRetryable({ code, neverSent }: RpcError, { idempotent }: RpcRe
   return code === 'unavailable' && (neverSent || idempotent)
 }
 
+/**
+ * Whether trying again must be paid for from the budget, which is there so that retries do not multiply the load on servers
+ * that fail for having too much of it. A connection that nobody took gave no server anything to do: without a price, calls
+ * that arrive stay within 1.2 times those made (and ten a second, and ten), and connections within maxAttempts times.
+ */
+export function costsRetry({ unanswered, neverSent }: RpcError): boolean {
+  return !(unanswered && neverSent)
+}
+
 /** What the service's breaker hears of a call. */
 export function outcomeOf(verdict: Verdict): CallOutcome {
   return verdict === 'answered' || verdict === 'failed' ? verdict : undefined

@@ -41,6 +41,8 @@ export interface ErrorOptions {
   retryAfterMs?: number
   /** True when the callee cannot have begun the work, so that even a call with effects may be tried elsewhere. */
   neverSent?: boolean
+  /** True of an error made on this side because a connection failed: nobody answered. Never sent. */
+  unanswered?: boolean
 }
 
 /** What travels: Connect's error JSON. */
@@ -57,6 +59,7 @@ export class RpcError extends Error {
   readonly details: readonly unknown[]
   readonly retryAfterMs: number | undefined
   readonly neverSent: boolean
+  readonly unanswered: boolean
   /** Set by a router: how many attempts it made, as in the header `shoal-attempts`. */
   attempts: string | undefined
 
@@ -66,6 +69,7 @@ export class RpcError extends Error {
     this.details = options.details ?? []
     this.retryAfterMs = options.retryAfterMs
     this.neverSent = options.neverSent ?? false
+    this.unanswered = options.unanswered ?? false
   }
 
   get httpStatus(): number {

@@ -129,5 +129,6 @@ function unreachable(root: string, cause: unknown): RpcError {
   return new RpcError('unavailable', `Cannot reach ${root}: ${reason.trim() || 'the connection failed'}`, {
     cause,
     neverSent: REFUSED.test(reason),
+    unanswered: true,
   })
 }

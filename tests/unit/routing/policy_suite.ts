@@ -38,6 +38,19 @@ export const policySuite: Suite = {
       assert.isAbove(await failuresIn(400), 40)
     },
 
+    'where those alone are ejected that cannot be reached, what an instance answers ejects it never': async () => {
+      for (const unanswered of [true, false]) {
+        const routing = { outliers: { only: 'unanswered' }, breaker: false, balancer: 'round_robin' } as const
+        const bench = new RouterBench(instances(4), 1, routing)
+        bench.serve = (id) => id === 'i0' ? Promise.reject(gone({ unanswered })) : Promise.resolve(answer(id))
+        for (let i = 0; i < 80; i++) await bench.call()
+        const times = bench.ids.filter((id) => id === 'i0').length
+        if (unanswered) assert.equal(times, 5)
+        else assert.isAtLeast(times, 15)
+        assert.equal(bench.metrics.render().includes('shoal_router_ejections_total 1'), unanswered)
+      }
+    },
+
     'pushback is no fault: who asks for a pause gets fewer calls, and is not ejected': async () => {
       const bench = new RouterBench(instances(2))
       bench.serve = async (id) => {

@@ -93,7 +93,7 @@ export function answer(id: string): RpcResponse {
   return { kind: 'unary', metadata: { from: id }, payload: { codec: 'tensors', structure: id, parts: [] } }
 }
 
-export const gone = (options: { retryAfterMs?: number; neverSent?: boolean } = {}) =>
+export const gone = (options: { retryAfterMs?: number; neverSent?: boolean; unanswered?: boolean } = {}) =>
   new RpcError('unavailable', 'Cannot reach it', options)
 
 export function codeOf(outcome: RpcResponse | RpcError): string {

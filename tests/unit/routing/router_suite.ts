@@ -322,6 +322,41 @@ export const routerSuite: Suite = {
       bench.close()
     },
 
+    'a refused connection is tried elsewhere without a price: no server has more calls for it (seeded)': async () => {
+      for (let seed = 1; seed <= 5; seed++) {
+        const bench = new RouterBench(instances(2), seed, { outliers: false, breaker: false })
+        bench.serve = async (id) => {
+          if (id === 'i0') throw gone({ neverSent: true, unanswered: true })
+          await sleep(bench.clock, 200)
+          return answer(id)
+        }
+        // In one moment: they have earned 24 retries, and ten are free.
+        const calls = Array.from({ length: 120 }, () => bench.send(request()).then(() => 'ok', codeOf))
+        await bench.clock.advance(2_000)
+        assert.deepEqual(new Set(await Promise.all(calls)), new Set(['ok']))
+        const refused = bench.ids.filter((id) => id === 'i0').length
+        // Else this shows nothing.
+        assert.isAbove(refused, 24 + 10)
+        // Each call arrives once, and no call makes more than three connections.
+        assert.equal(bench.ids.length - refused, 120)
+        assert.isAtMost(bench.ids.length, 3 * 120)
+        bench.close()
+      }
+    },
+
+    'a connection that broke may have carried the call, and one that answers has work of it: both pay': async () => {
+      for (const options of [{ unanswered: true }, { neverSent: true }]) {
+        const bench = new RouterBench(instances(2), 1, { outliers: false, breaker: false })
+        bench.serve = () => Promise.reject(gone(options))
+        const calls = Array.from({ length: 100 }, () => bench.send(request()).catch(codeOf))
+        await bench.clock.advance(5_000)
+        await Promise.all(calls)
+        // A fifth of the calls, ten that are free at first, and ten for the second that passes at most.
+        assert.isAtMost(bench.attempts.length, 100 + 20 + 20)
+        bench.close()
+      }
+    },
+
     'streams and their metadata pass through': async () => {
       const bench = new RouterBench(instances(1))
       async function* payloads() {
