@@ -1,6 +1,7 @@
 import { type Report, report, Series } from './figures.ts'
 import { compareJobs, JOBS_PACKAGES, JOBS_SETUP } from './jobs.ts'
 import { measureBatching } from './pool_batching.ts'
+import { measureCache } from './pool_cache.ts'
 import { measureGoodput } from './pool_goodput.ts'
 
 const SETUP = [
@@ -10,6 +11,7 @@ const SETUP = [
   'taken back once begun), calls not joined; capacity: what these times allow',
   'p99: Poisson arrivals at 70 % of capacity (latencies in ms), beside the same arrivals dealt out round robin to a queue per worker',
   'overload: Poisson arrivals at 10 times capacity, deadlines of 1 s; peak: the goodput of callers that always have a call waiting',
+  'cached: 16 callers ask `shoal start` and its local worker 16 questions over and over, over HTTP, of the demo models',
   JOBS_SETUP,
 ].join('; ')
 
@@ -18,6 +20,7 @@ export async function poolBench(): Promise<Report> {
   const series = new Series()
   await measureBatching(series)
   await measureGoodput(series)
+  await measureCache(series)
   const missing = await compareJobs(series)
   return report(
     'pool',
