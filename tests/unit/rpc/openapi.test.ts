@@ -48,6 +48,7 @@ describe('the document of contracts', () => {
       '/rpc/test.Zoo/watch',
       '/rpc/test.Zoo/talk',
       '/rpc/shoal.Inference/infer',
+      '/rpc/shoal.Inference/generate',
     ])
     const { feed, grow, watch } = {
       feed: document.paths['/rpc/test.Zoo/feed']?.post,
