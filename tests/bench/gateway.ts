@@ -15,13 +15,18 @@ const SETUP = [
   'direct: the backend alone, node:http; each gateway in a process of its own before the same backend',
   'Shoal: as `shoal start` runs it, with all its policies, the backend registered as a service; no key, as its peers',
   'moleculer-web: to a Moleculer service over NATS, decoding bodies',
+  'function: a Shoal function on Node, zod in and out, behind Shoal over its socket; function_direct: the same, over HTTP',
   'vs: our rate ÷ theirs in the same round; cpu: user + system of the gateway alone (nginx with its worker)',
 ].join('; ')
 
 const PACKAGES = ['hono', '@hono/node-server', 'undici', '@platformatic/gateway', 'fast-gateway', 'moleculer-web']
 
+const FUNCTION_PATH = '/rpc/bench.Function/echo'
+
 interface Target {
   port: number
+  /** Where the call goes; the plain backend's by default. */
+  path?: string
   pids: readonly number[]
 }
 
@@ -32,8 +37,8 @@ export async function gatewayBench(): Promise<Report> {
   try {
     const targets = await startTargets(started, missing)
     const options = { ...RPC_REQUEST, connections: CONNECTIONS }
-    for (const { port } of targets.values()) {
-      await load(port, { ...options, forMs: FOR_MS.warm })
+    for (const { port, path = options.path } of targets.values()) {
+      await load(port, { ...options, path, forMs: FOR_MS.warm })
     }
     const series = new Series()
     for (let round = 0; round < ROUNDS; round++) {
@@ -41,10 +46,11 @@ export async function gatewayBench(): Promise<Report> {
       const names = [...targets.keys()]
       for (const [i] of names.entries()) {
         const name = names[(i + round) % names.length] ?? ''
-        const { port, pids } = targets.get(name) ?? { port: 0, pids: [] }
+        const { port, pids, path = options.path } = targets.get(name) ?? { port: 0, pids: [] }
         const before = cpuUs(pids)
         const { requests, perSecond } = await load(port, {
           ...options,
+          path,
           forMs: FOR_MS.measured,
         })
         rates.set(name, perSecond)
@@ -54,10 +60,12 @@ export async function gatewayBench(): Promise<Report> {
       }
       const ours = rates.get('shoal') ?? NaN
       for (const [name, theirs] of rates) {
-        if (name !== 'shoal') {
+        if (name !== 'shoal' && !name.startsWith('function')) {
           series.add(figureOf(name), 'ratio', ours / theirs)
         }
       }
+      const ofFunction = (rates.get('function') ?? NaN) / (rates.get('function_direct') ?? NaN)
+      series.add('function_throughput_vs_direct', 'ratio', ofFunction)
     }
     return report('gateway', SETUP, PACKAGES, series.figures(), missing)
   } finally {
@@ -80,9 +88,12 @@ async function startTargets(
   const backend = track(await startChild('./echo_backend.ts'))
   const gateway = track(await startChild('./gateway_server.ts'))
   await register(gateway.port, { name: 'echo', port: backend.port })
+  const served = track(await startChild('./function_backend.ts', [String(gateway.port)]))
   const targets = new Map<string, Target>([
     ['direct', { port: backend.port, pids: [backend.pid] }],
     ['shoal', { port: gateway.port, pids: [gateway.pid] }],
+    ['function', { port: gateway.port, path: FUNCTION_PATH, pids: [gateway.pid] }],
+    ['function_direct', { port: served.port, path: FUNCTION_PATH, pids: [served.pid] }],
   ])
   const reason = await installPeers()
   const onNode = async (start: () => Promise<Child>) => {
