@@ -27,6 +27,8 @@ interface Described {
 const listing = z.object({
   service: z.string(),
   revision: z.number().optional(),
+  recent: z.array(z.number()).optional(),
+  bornAtMs: z.number().optional(),
   tableAgeMs: z.number(),
   versions: z.array(z.string()),
   groups: z.array(z.string()),

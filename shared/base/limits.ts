@@ -101,6 +101,11 @@ export const LIMITS = {
   maxLeaseBatch: 1024,
   /** Characters of one instance's record as JSON: its names at their longest, and a URL of 2,048. */
   maxLeaseRecordLength: 4096,
+  /**
+   * Revisions that a store remembers of each service: changes between two looks of a reader. One that has missed more
+   * cannot be told whether the store has lost any.
+   */
+  maxRecentRevisions: 64,
   /** Superseded incarnations remembered per instance: more restarts than a zombie outlives. */
   maxPastLives: 8,
   /** Single-use keys held in memory at once, about 200 bytes each. When full, claims are refused, never forgotten. */

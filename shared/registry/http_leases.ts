@@ -44,8 +44,10 @@ export function httpLeases(gateway: string, options: HttpLeasesOptions = {}): Pi
       if (!response.ok) throw await readHttpError(response)
       const body = await readAll(response.body, LIMITS.maxJsonBytes)
       // What a gateway knows while its store is away has no revision; 0 lets what is missing in it be kept for a while.
-      const { revision = 0, instances } = (body ? decodeJson(body) : {}) as Partial<Table>
-      if (typeof revision === 'number' && Array.isArray(instances)) return { revision, instances }
+      const { revision = 0, instances, recent, bornAtMs } = (body ? decodeJson(body) : {}) as Partial<Table>
+      if (typeof revision === 'number' && Array.isArray(instances)) {
+        return { revision, instances, bornAtMs, ...(Array.isArray(recent) && { recent }) }
+      }
       throw new RpcError('unavailable', `Cannot read the registry: ${root} answered with something else`)
     },
   }
@@ -53,5 +55,7 @@ export function httpLeases(gateway: string, options: HttpLeasesOptions = {}): Pi
 
 interface Table {
   revision: number
+  recent: number[]
+  bornAtMs: number
   instances: LeasedInstance[]
 }

@@ -4,8 +4,10 @@ import type { LeasedInstance, Listing } from '../stores/lease_store.ts'
 export interface Known {
   /** What calls may go to. The same list as before as long as nothing has changed. */
   readonly instances: readonly LeasedInstance[]
-  /** The store's latest revision; undefined while its table must be read again though it may not have changed. */
+  /** The store's latest revision; undefined before the first table. */
   readonly revision: number | undefined
+  /** Whether the table must be read again though it may not have changed. */
+  readonly mustRead: boolean
   readonly bornAtMs: number | undefined
   /** When the question was asked that this answers. */
   readonly confirmedAtMs: number
@@ -19,7 +21,7 @@ const TOLERANCE_MS = 100
 /**
  * What is known after the store's answer. As a rule that is what the answer says, with two exceptions, since a store may
  * lose its data or go back to an old snapshot:
- * - Of a store that has lost data (it was born since, or its revision went back) what is missing in its table may only be
+ * - Of a store that has lost data (see hasLostSince) what is missing in its table may only be
  *   forgotten. It is kept for the length of its lease: by then it has beaten again, or is gone.
  * - An instance that was not listed at the last look must have beaten since. One that has not is a thing of the past: it
  *   is left out until it beats, unless there is no other.
@@ -35,9 +37,9 @@ export function reconcile(
     return before.keptUntilMs.size === 0 ? { ...before, confirmedAtMs: askedAtMs } : withoutOverdue(before, askedAtMs)
   }
   const { revision, bornAtMs, instances: listed } = listing
-  if (!known) return { ...nothing(askedAtMs), instances: listed, revision, bornAtMs }
+  if (!known) return { ...nothing(askedAtMs), instances: listed, revision, bornAtMs, mustRead: false }
 
-  const hasLost = bornAtMs !== known.bornAtMs || revision < (known.revision ?? 0)
+  const hasLost = hasLostSince(known, listing)
   const listedIds = new Set(listed.map(({ id }) => id))
   const keptUntilMs = new Map<string, number>()
   const kept = known.instances.filter(({ id, ttlMs }) => {
@@ -53,16 +55,37 @@ export function reconcile(
   const isWhole = believed.length === listed.length || believed.length + kept.length === 0
   return {
     instances: isWhole && kept.length === 0 ? listed : [...believed, ...kept],
+    revision,
     // Its beat will not raise the revision, so the table is read until it has come.
-    revision: isWhole ? revision : undefined,
+    mustRead: !isWhole,
     bornAtMs,
     confirmedAtMs: askedAtMs,
     keptUntilMs,
   }
 }
 
+/**
+ * Whether a store has lost data since: it was born since, or its revision went back, or the one it gave out is not among
+ * those it gave out of late. Its revision may have risen past that one again by the first beat after the loss.
+ */
+function hasLostSince(known: Known, { revision, bornAtMs, recent = [] }: Table): boolean {
+  if (bornAtMs !== known.bornAtMs) return true
+  if (known.revision === undefined) return false
+  const [oldest = Infinity] = recent
+  return revision < known.revision || (known.revision >= oldest && !recent.includes(known.revision))
+}
+
+type Table = Exclude<Listing, { unchanged: true }>
+
 function nothing(askedAtMs: number): Known {
-  return { instances: [], revision: undefined, bornAtMs: undefined, confirmedAtMs: askedAtMs, keptUntilMs: new Map() }
+  return {
+    instances: [],
+    revision: undefined,
+    mustRead: true,
+    bornAtMs: undefined,
+    confirmedAtMs: askedAtMs,
+    keptUntilMs: new Map(),
+  }
 }
 
 /** Drops those that were kept for long enough. */

@@ -177,7 +177,7 @@ export class RegistryTable {
     const askedAtMs = clock.now()
     if (entry) entry.askedAtMs = askedAtMs
     try {
-      const listing = await leases.list(service, entry?.known.revision)
+      const listing = await leases.list(service, entry?.known.mustRead ? undefined : entry?.known.revision)
       this.#lastFailure = undefined
       // Confirmed as of the question: what changed while the answer was under way is not in it.
       const known = reconcile(entry?.known, listing, { askedAtMs, answeredAtMs: clock.now() })

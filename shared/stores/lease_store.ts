@@ -28,6 +28,8 @@ import { DEFAULTS } from '../base/defaults.ts'
  *   eviction thaws one lease after enough of the others beat again, and the death of any part of a service, or all of it,
  *   shows after at most five leases.
  * - A goodbye is never held back.
+ * - Time in which nobody beat or looked counts no longer than from one beat to the next at its latest: how a clock that
+ *   leaps looks from inside, as often as it may leap. One that goes back takes what it has dated with it.
  * So one crash among seven instances or more shows when its lease is over; in a smaller service it freezes eviction, and
  * the instance stays listed, as a suspect, for up to four leases more.
  */
@@ -36,6 +38,13 @@ import { DEFAULTS } from '../base/defaults.ts'
 export function suspectAfterMs(ttlMs: number): number {
   return Math.floor(ttlMs * DEFAULTS.relaySuspectMs / DEFAULTS.relayLeaseMs)
 }
+
+/** The longest that passes from one beat of an instance to its next while all is well. */
+export function longestBeatMs(ttlMs: number): number {
+  return Math.ceil(ttlMs * LONGEST_BEAT_SHARE)
+}
+
+export const LONGEST_BEAT_SHARE = DEFAULTS.relayBeatMs * (1 + DEFAULTS.beatJitter) / DEFAULTS.relayLeaseMs
 
 /**
  * How an instance is reached. `url`: plain HTTP and, where it says `sockets`, calls over a socket at `{url}/rpc` too.
@@ -74,11 +83,14 @@ export interface LeasedInstance extends Instance {
  * reader cannot mistake the new table for its own. Compare revisions for equality only: after a failover to a store
  * with a slower clock they may be lower than before.
  *
+ * `recent` are the latest revisions of the service, this one last, as many as LIMITS.maxRecentRevisions: a reader whose
+ * own lies between them without being one of them has heard what the store no longer knows.
+ *
  * `bornAtMs` is when the store first heard of the service, by its own clock; absent where it never has. Another value
  * than before means that it has lost its data since: what is missing in its table may be alive.
  */
 export type Listing =
-  | { revision: number; instances: LeasedInstance[]; bornAtMs?: number }
+  | { revision: number; instances: LeasedInstance[]; bornAtMs?: number; recent?: readonly number[] }
   | { revision: number; unchanged: true }
 
 /** Every method throws RpcError `unavailable` when the store is out of reach or refuses. */

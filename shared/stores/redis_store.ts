@@ -36,7 +36,7 @@ class RedisLeases implements LeaseStore {
         script: RENEW,
         keys: [
           ...[keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets],
-          ...[keys.fresh, keys.held, keys.meta],
+          ...[keys.fresh, keys.held, keys.meta, keys.recent],
         ],
         args: rows.flatMap(({ instance, record }) => [
           instance.id,
@@ -59,7 +59,10 @@ class RedisLeases implements LeaseStore {
     const keys = this.#keys(service)
     await runScripts(this.#redis, [{
       script: LEAVE,
-      keys: [keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets, keys.fresh, keys.held],
+      keys: [
+        ...[keys.instances, keys.expiries, keys.revision, keys.lives, keys.forgets],
+        ...[keys.fresh, keys.held, keys.recent],
+      ],
       args: [id, incarnation],
     }])
   }
@@ -68,7 +71,10 @@ class RedisLeases implements LeaseStore {
     const keys = this.#keys(service)
     const [reply] = await runScripts(this.#redis, [{
       script: LIST,
-      keys: [keys.instances, keys.expiries, keys.revision, keys.forgets, keys.fresh, keys.held, keys.meta],
+      keys: [
+        ...[keys.instances, keys.expiries, keys.revision, keys.forgets],
+        ...[keys.fresh, keys.held, keys.meta, keys.recent],
+      ],
       args: [sinceRevision === undefined ? '' : String(sinceRevision)],
     }])
     return listingOf(reply)
@@ -99,6 +105,7 @@ class RedisLeases implements LeaseStore {
       fresh: `${tagged}:fresh`,
       held: `${tagged}:held`,
       meta: `${tagged}:meta`,
+      recent: `${tagged}:recent`,
     }
   }
 }
@@ -115,10 +122,12 @@ function refusedOf(rows: readonly LeaseRow[], reply: RedisReply | undefined): In
 
 function listingOf(reply: RedisReply | undefined): Listing {
   if (!isArray(reply)) throw unexpected('EVALSHA', reply)
-  const [revision, nowMs, records, ends, bornAtMs] = reply
+  const [revision, nowMs, records, ends, bornAtMs, recent] = reply
   if (typeof revision !== 'number') throw unexpected('EVALSHA', reply)
   if (reply.length === 1) return { revision, unchanged: true }
-  if (typeof nowMs !== 'number' || !isTexts(records) || !isTexts(ends) || typeof bornAtMs !== 'string') {
+  if (
+    typeof nowMs !== 'number' || !isTexts(records) || !isTexts(ends) || typeof bornAtMs !== 'string' || !isTexts(recent)
+  ) {
     throw unexpected('EVALSHA', reply)
   }
   const recordById = new Map(pairs(records))
@@ -128,7 +137,8 @@ function listingOf(reply: RedisReply | undefined): Listing {
     if (record !== undefined) instances.push(decodeRecord(record, Number(endsAtMs), nowMs))
   }
   instances.sort(byId)
-  return bornAtMs === '' ? { revision, instances } : { revision, instances, bornAtMs: Number(bornAtMs) }
+  if (bornAtMs === '') return { revision, instances }
+  return { revision, instances, bornAtMs: Number(bornAtMs), recent: recent.map(Number) }
 }
 
 function* pairs(flat: readonly string[]): Generator<[string, string]> {

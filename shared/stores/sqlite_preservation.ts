@@ -1,5 +1,5 @@
 import { DEFAULTS } from '../base/defaults.ts'
-import { suspectAfterMs } from './lease_store.ts'
+import { longestBeatMs, suspectAfterMs } from './lease_store.ts'
 import type { SqliteFile } from './sqlite_file.ts'
 
 export const PRESERVATION_SCHEMA = `
@@ -13,6 +13,10 @@ export const PRESERVATION_SCHEMA = `
   CREATE TABLE IF NOT EXISTS lease_renewals (
     service TEXT PRIMARY KEY, born_at_ms INTEGER NOT NULL, short_at_ms INTEGER
   ) WITHOUT ROWID;
+  -- When somebody last beat or looked, and the longest that passes between two beats.
+  CREATE TABLE IF NOT EXISTS lease_looks (
+    service TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, longest_beat_ms INTEGER NOT NULL
+  ) WITHOUT ROWID;
 `
 
 /** Self-preservation in SQLite, for sqlite_store.ts; what it means is said in lease_store.ts. Within a transaction. */
@@ -23,12 +27,33 @@ export class Preservation {
     this.#sql = prepare(file)
   }
 
+  /** Notes that somebody beats or looks, before anything else: time that leapt or went back since is made good. */
+  look(service: string, nowMs: number): void {
+    const last = this.#sql.lastLook.get(service)
+    if (!last) return void this.#sql.look.run(service, nowMs, 0)
+    const passedMs = nowMs - Number(last.at_ms)
+    const longestMs = Number(last.longest_beat_ms)
+    // Clocks of processes that share a file may differ a little: that is no leap.
+    if (passedMs <= 0 && -passedMs <= longestMs) return
+    this.#sql.look.run(service, nowMs, 0)
+    const leaptMs = passedMs < 0 ? passedMs : Math.max(0, passedMs - longestMs)
+    if (leaptMs !== 0) {
+      this.#sql.moveShort.run(leaptMs, service)
+      this.#sql.moveHolds.run(leaptMs, service)
+    }
+    if (leaptMs < 0) {
+      this.#sql.moveSuspects.run(leaptMs, service)
+      this.#sql.moveEnds.run(leaptMs, service)
+    }
+  }
+
   /** Notes a beat. @returns whether readers saw no lease here, or a suspect */
   renewed(service: string, id: string, ttlMs: number, nowMs: number): boolean {
     const suspectAtMs = nowMs + suspectAfterMs(ttlMs)
     if (this.#sql.renew.run(ttlMs, suspectAtMs, service, id).changes > 0) return false
     this.#sql.put.run(service, id, ttlMs, suspectAtMs)
     this.#sql.bear.run(service, nowMs)
+    this.#sql.look.run(service, nowMs, longestBeatMs(ttlMs))
     return true
   }
 
@@ -98,6 +123,14 @@ function prepare(file: SqliteFile) {
       FROM lease_health WHERE service = ?`),
     expired: file.prepare(`SELECT id, ttl_ms, dead_at_ms FROM lease_instances LEFT JOIN lease_health USING (service, id)
       WHERE service = ? AND ends_at_ms <= ?`),
+    lastLook: file.prepare('SELECT at_ms, longest_beat_ms FROM lease_looks WHERE service = ?'),
+    look: file.prepare(`INSERT INTO lease_looks (service, at_ms, longest_beat_ms) VALUES (?, ?, ?)
+      ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms,
+        longest_beat_ms = max(longest_beat_ms, excluded.longest_beat_ms)`),
+    moveShort: file.prepare('UPDATE lease_renewals SET short_at_ms = short_at_ms + ? WHERE service = ?'),
+    moveHolds: file.prepare('UPDATE lease_health SET dead_at_ms = dead_at_ms + ? WHERE service = ?'),
+    moveSuspects: file.prepare('UPDATE lease_health SET suspect_at_ms = suspect_at_ms + ? WHERE service = ?'),
+    moveEnds: file.prepare('UPDATE lease_instances SET ends_at_ms = ends_at_ms + ? WHERE service = ?'),
     hold: file.prepare('UPDATE lease_health SET dead_at_ms = ? WHERE service = ? AND id = ?'),
   }
 }

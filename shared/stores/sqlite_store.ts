@@ -13,6 +13,9 @@ const SCHEMA = `
   ) WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS lease_ends ON lease_instances (service, ends_at_ms);
   CREATE TABLE IF NOT EXISTS lease_revisions (service TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS lease_recent (
+    service TEXT NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (service, revision)
+  ) WITHOUT ROWID;
   -- Rowids give the order in which lives were met. forget_at_ms is NULL while the instance is live.
   CREATE TABLE IF NOT EXISTS lease_lives (
     service TEXT NOT NULL, id TEXT NOT NULL, incarnation TEXT NOT NULL, over INTEGER NOT NULL, forget_at_ms INTEGER,
@@ -52,6 +55,7 @@ class SqliteLeases implements LeaseStore {
     const refused: Instance[] = []
     this.#file.write(() => {
       for (const [service, rows] of groups) {
+        this.#preservation.look(service, nowMs)
         let changed = false
         for (const row of rows) {
           const outcome = this.#renewOne(row, nowMs)
@@ -86,7 +90,7 @@ class SqliteLeases implements LeaseStore {
     checkName('service', service)
     const nowMs = this.#nowMs()
     // Most reads find all instances beating and need no writer's lock.
-    const { revision, rows, bornAtMs } =
+    const { revision, rows, bornAtMs, recent } =
       this.#file.read(() => this.#preservation.isSound(service, nowMs) && this.#read(service, sinceRevision)) ||
       this.#file.write(() => {
         this.#evict(service, nowMs)
@@ -94,7 +98,7 @@ class SqliteLeases implements LeaseStore {
       })
     if (!rows) return { revision, unchanged: true }
     const instances = rows.map((row) => decodeRecord(row.record, row.ends_at_ms, nowMs)).sort(byId)
-    return { revision, instances, ...(bornAtMs !== undefined && { bornAtMs }) }
+    return { revision, instances, ...(bornAtMs !== undefined && { bornAtMs, recent }) }
   }
 
   async services(): Promise<string[]> {
@@ -122,6 +126,7 @@ class SqliteLeases implements LeaseStore {
   /** The only place where an unrenewed lease ends. */
   #evict(service: string, nowMs: number): void {
     if (this.#preservation.isSound(service, nowMs)) return
+    this.#preservation.look(service, nowMs)
     const { evict, newSuspects } = this.#preservation.judge(service, nowMs)
     for (const id of evict) {
       this.#sql.forgetLater.run(nowMs + DEFAULTS.lifeMemoryMs, service, id)
@@ -133,13 +138,16 @@ class SqliteLeases implements LeaseStore {
 
   #bump(service: string, nowMs: number): void {
     this.#sql.bump.run(service, nowMs)
+    this.#sql.remember.run(service)
+    this.#sql.forgetRevisions.run(service, service)
   }
 
   #read(service: string, sinceRevision: number | undefined): Reading {
     const revision = Number(this.#sql.revision.get(service)?.revision ?? 0)
     if (revision === sinceRevision) return { revision }
     const rows = this.#sql.table.all(service) as unknown as TableRow[]
-    return { revision, rows, bornAtMs: this.#preservation.bornAtMs(service) }
+    const recent = this.#sql.recent.all(service).map((row) => Number(row.revision))
+    return { revision, rows, bornAtMs: this.#preservation.bornAtMs(service), recent }
   }
 }
 
@@ -147,6 +155,7 @@ interface Reading {
   revision: number
   rows?: TableRow[]
   bornAtMs?: number
+  recent?: readonly number[]
 }
 
 interface TableRow {
@@ -168,6 +177,12 @@ function prepare(file: SqliteFile) {
     revision: file.prepare('SELECT revision FROM lease_revisions WHERE service = ?'),
     bump: file.prepare(`INSERT INTO lease_revisions (service, revision) VALUES (?, ?)
       ON CONFLICT DO UPDATE SET revision = max(revision + 1, excluded.revision)`),
+    remember: file.prepare(`INSERT OR IGNORE INTO lease_recent
+      SELECT service, revision FROM lease_revisions WHERE service = ?`),
+    forgetRevisions: file.prepare(`DELETE FROM lease_recent WHERE service = ? AND revision <= (
+      SELECT revision FROM lease_recent WHERE service = ?
+      ORDER BY revision DESC LIMIT 1 OFFSET ${LIMITS.maxRecentRevisions})`),
+    recent: file.prepare('SELECT revision FROM lease_recent WHERE service = ? ORDER BY revision'),
 
     isOver: file.prepare('SELECT 1 FROM lease_lives WHERE service = ? AND id = ? AND incarnation = ? AND over = 1'),
     currentLife: file.prepare('SELECT incarnation FROM lease_lives WHERE service = ? AND id = ? AND over = 0'),

@@ -56,8 +56,23 @@ export async function sqliteFileFence(): Promise<FenceHarness> {
   }
 }
 
+/** Readers look more often than the shortest lease here has beats. */
+const LOOK_MS = 30_000
+
 export async function sqlitePreservation(): Promise<PreservationHarness> {
-  const clock = new FakeClock()
-  const store = openSqliteLeases(':memory:', clock)
-  return { store, leap: (ms) => clock.advance(ms), close: () => store.close() }
+  let nowMs = 10_000_000
+  const store = openSqliteLeases(':memory:', { now: () => nowMs })
+  return {
+    store,
+    async elapse(ms) {
+      for (const untilMs = nowMs + ms; nowMs < untilMs;) {
+        nowMs = Math.min(untilMs, nowMs + LOOK_MS)
+        if (nowMs < untilMs) { for (const service of ['demo.Hello', 'demo.Other']) await store.list(service) }
+      }
+    },
+    async leap(ms) {
+      nowMs += ms
+    },
+    close: () => store.close(),
+  }
 }

@@ -7,7 +7,7 @@ import type { ElectionHarness } from './election_store_suite.ts'
 import { realTime } from './expectations.ts'
 import type { FenceHarness } from './fence_suite.ts'
 import type { PreservationHarness } from './lease_preservation_suite.ts'
-import { leapRedisClock } from './redis_leap.ts'
+import { leapRedisClock, passRedisTime } from './redis_leap.ts'
 
 /**
  * A leap of the clock cannot be had from a real Redis, but scripts only ever compare its time with what they stored: what
@@ -59,6 +59,7 @@ export async function redisPreservationHarness(connect: () => RedisCommands): Pr
   const redis = connect()
   return {
     store: redisLeases(redis, { prefix }),
+    elapse: (ms) => passRedisTime(redis, prefix, ms),
     leap: (ms) => leapRedisClock(redis, prefix, ms),
     close: () => redis.quit(),
   }

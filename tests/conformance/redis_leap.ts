@@ -6,7 +6,7 @@ import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
  * them with nothing.
  */
 const LEAP = `#!lua flags=allow-cross-slot-keys
--- ARGV  1 prefix of the keys  2 by how many ms
+-- ARGV  1 prefix of the keys  2 by how many ms  3 '1' if nobody looked meanwhile
 for _, kind in ipairs({ 'expiries', 'fresh', 'held', 'forgets' }) do
   for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{*}:' .. kind)) do
     local rows = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -14,14 +14,25 @@ for _, kind in ipairs({ 'expiries', 'fresh', 'held', 'forgets' }) do
   end
 end
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. ':{*}:meta')) do
-  local shortAtMs = redis.call('HGET', key, 'shortAtMs')
-  if shortAtMs then redis.call('HSET', key, 'shortAtMs', string.format('%.0f', shortAtMs - ARGV[2])) end
+  for _, field in ipairs({ 'shortAtMs', ARGV[3] == '1' and 'lookedAtMs' or nil }) do
+    local atMs = redis.call('HGET', key, field)
+    if atMs then redis.call('HSET', key, field, string.format('%.0f', atMs - ARGV[2])) end
+  end
 end
 return 1
 `
 
-/** Makes all times that a Redis keeps of leases what they would be had its clock leapt forward. */
+/** Makes all times that a Redis keeps of leases what they would be had its clock leapt forward, or back below 0. */
 export async function leapRedisClock(redis: RedisCommands, prefix: string, ms: number): Promise<void> {
-  const [reply] = await redis.evaluate([{ script: { source: LEAP }, keys: [], args: [prefix, String(ms)] }])
+  await shift(redis, prefix, ms, '1')
+}
+
+/** Makes them what they would be had so much time passed while somebody looked all along. */
+export async function passRedisTime(redis: RedisCommands, prefix: string, ms: number): Promise<void> {
+  await shift(redis, prefix, ms, '0')
+}
+
+async function shift(redis: RedisCommands, prefix: string, ms: number, isLeap: '0' | '1'): Promise<void> {
+  const [reply] = await redis.evaluate([{ script: { source: LEAP }, keys: [], args: [prefix, String(ms), isLeap] }])
   if (reply !== 1) throw new Error(`Cannot make the clock leap: got ${JSON.stringify(reply)}`)
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FakeClock } from '../../shared/base/clock.ts'
@@ -7,6 +7,7 @@ import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
 import type { JobHarness } from './job_store_suite.ts'
 import type { LeaseHarness } from './lease_harness.ts'
+import type { RollbackHarness } from './lease_rollback_suite.ts'
 import type { OnceHarness } from './once_store_suite.ts'
 
 /** Leases in a file of their own, open in two connections. */
@@ -32,6 +33,35 @@ export async function sqliteFileLeases(): Promise<LeaseHarness> {
     },
     async close() {
       await closeBoth()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
+
+/** Leases in a file that is put back in its place as it once was. */
+export async function sqliteRollback(): Promise<RollbackHarness> {
+  const folder = mkdtempSync(join(tmpdir(), 'shoal-sqlite-'))
+  const [path, kept] = [join(folder, 'shoal.db'), join(folder, 'kept.db')]
+  const clock = new FakeClock(1_800_000_000_000)
+  let store = openSqliteLeases(path, clock)
+  /** Closed, all of it is in one file. */
+  const copy = async (from: string, to: string) => {
+    await store.close()
+    for (const suffix of ['', '-wal', '-shm']) rmSync(to + suffix, { force: true })
+    copyFileSync(from, to)
+    await clock.advance(2)
+    store = openSqliteLeases(path, clock)
+  }
+  return {
+    get store() {
+      return store
+    },
+    async snapshot() {
+      await copy(path, kept)
+      return () => copy(kept, path)
+    },
+    async close() {
+      await store.close()
       rmSync(folder, { recursive: true })
     },
   }

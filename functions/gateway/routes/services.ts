@@ -33,13 +33,13 @@ export function services(deps: GatewayDeps): Hono {
   app.get('/:service', async (context) => {
     const { service } = context.req.param()
     const known = /^"(\d+)"$/.exec(context.req.header('if-none-match') ?? '')?.[1]
-    const { revision, instances, tableAgeMs } = await read(service, known === undefined ? undefined : Number(known))
-    if (revision !== undefined) context.header('etag', `"${revision}"`)
+    const { instances, tableAgeMs, ...state } = await read(service, known === undefined ? undefined : Number(known))
+    if (state.revision !== undefined) context.header('etag', `"${state.revision}"`)
     if (!instances) return context.body(null, 304)
     if (instances.length === 0) {
       throw new RpcError('not_found', `Cannot list ${service}: no instance of it is registered`)
     }
-    return context.json({ service, revision, tableAgeMs, ...kindsOf(instances), instances })
+    return context.json({ service, ...state, tableAgeMs, ...kindsOf(instances), instances })
   })
 
   app.get('/:service/events', (context) => {
@@ -83,7 +83,7 @@ export function services(deps: GatewayDeps): Hono {
     try {
       const listing = await deps.leases.list(service, sinceRevision)
       if ('unchanged' in listing) return { revision: listing.revision, tableAgeMs: 0 }
-      return { revision: listing.revision, instances: listing.instances, tableAgeMs: 0 }
+      return { ...listing, tableAgeMs: 0 }
     } catch (thrown) {
       const view = await deps.table.view(service)
       if (!view) throw thrown
@@ -96,6 +96,9 @@ export function services(deps: GatewayDeps): Hono {
 
 interface Reading {
   revision?: number
+  /** The revisions up to this one. */
+  recent?: readonly number[]
+  bornAtMs?: number
   /** Absent if they have not changed. */
   instances?: readonly LeasedInstance[]
   tableAgeMs: number

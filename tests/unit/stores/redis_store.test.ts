@@ -80,7 +80,7 @@ describe('leases in Redis', () => {
     await store.leave('demo.Hello', 'b', 'first')
     await store.list('demo.Hello')
     const keys = await command('KEYS', '*')
-    expect(keys).toHaveLength(8)
+    expect(keys).toHaveLength(9)
     for (const name of keys as string[]) {
       const lifeMs = await command('PTTL', name)
       expect(lifeMs, name).toBeGreaterThan(DEFAULTS.lifeMemoryMs)
