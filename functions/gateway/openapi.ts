@@ -29,6 +29,7 @@ const listing = z.object({
   revision: z.number().optional(),
   recent: z.array(z.number()).optional(),
   bornAtMs: z.number().optional(),
+  readAtMs: z.number().optional(),
   tableAgeMs: z.number(),
   versions: z.array(z.string()),
   groups: z.array(z.string()),

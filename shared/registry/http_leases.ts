@@ -44,9 +44,9 @@ export function httpLeases(gateway: string, options: HttpLeasesOptions = {}): Pi
       if (!response.ok) throw await readHttpError(response)
       const body = await readAll(response.body, LIMITS.maxJsonBytes)
       // What a gateway knows while its store is away has no revision; 0 lets what is missing in it be kept for a while.
-      const { revision = 0, instances, recent, bornAtMs } = (body ? decodeJson(body) : {}) as Partial<Table>
+      const { revision = 0, instances, recent, bornAtMs, readAtMs } = (body ? decodeJson(body) : {}) as Partial<Table>
       if (typeof revision === 'number' && Array.isArray(instances)) {
-        return { revision, instances, bornAtMs, ...(Array.isArray(recent) && { recent }) }
+        return { revision, instances, bornAtMs, readAtMs, ...(Array.isArray(recent) && { recent }) }
       }
       throw new RpcError('unavailable', `Cannot read the registry: ${root} answered with something else`)
     },
@@ -57,5 +57,6 @@ interface Table {
   revision: number
   recent: number[]
   bornAtMs: number
+  readAtMs: number
   instances: LeasedInstance[]
 }

@@ -9,6 +9,8 @@ export interface Known {
   /** Whether the table must be read again though it may not have changed. */
   readonly mustRead: boolean
   readonly bornAtMs: number | undefined
+  /** The store's time when it read the table. */
+  readonly readAtMs: number | undefined
   /** When the question was asked that this answers. */
   readonly confirmedAtMs: number
   /** Instances that the store has forgotten, by id: how long they are kept for. */
@@ -36,8 +38,8 @@ export function reconcile(
     const before = known ?? nothing(askedAtMs)
     return before.keptUntilMs.size === 0 ? { ...before, confirmedAtMs: askedAtMs } : withoutOverdue(before, askedAtMs)
   }
-  const { revision, bornAtMs, instances: listed } = listing
-  if (!known) return { ...nothing(askedAtMs), instances: listed, revision, bornAtMs, mustRead: false }
+  const { revision, bornAtMs, readAtMs, instances: listed } = listing
+  if (!known) return { ...nothing(askedAtMs), instances: listed, revision, bornAtMs, readAtMs, mustRead: false }
 
   const hasLost = hasLostSince(known, listing)
   const listedIds = new Set(listed.map(({ id }) => id))
@@ -50,7 +52,9 @@ export function reconcile(
   })
 
   const knownIds = new Set(known.instances.map(({ id }) => id))
-  const sinceLastLookMs = answeredAtMs - known.confirmedAtMs + TOLERANCE_MS
+  // By the store's clock, which told the ages, though it may have leapt since; one that went back tells nothing.
+  const byStoreMs = (readAtMs ?? 0) - (known.readAtMs ?? Infinity)
+  const sinceLastLookMs = Math.max(byStoreMs, answeredAtMs - known.confirmedAtMs) + TOLERANCE_MS
   const believed = listed.filter(({ id, ageMs }) => knownIds.has(id) || ageMs <= sinceLastLookMs)
   const isWhole = believed.length === listed.length || believed.length + kept.length === 0
   return {
@@ -59,6 +63,7 @@ export function reconcile(
     // Its beat will not raise the revision, so the table is read until it has come.
     mustRead: !isWhole,
     bornAtMs,
+    readAtMs,
     confirmedAtMs: askedAtMs,
     keptUntilMs,
   }
@@ -83,6 +88,7 @@ function nothing(askedAtMs: number): Known {
     revision: undefined,
     mustRead: true,
     bornAtMs: undefined,
+    readAtMs: undefined,
     confirmedAtMs: askedAtMs,
     keptUntilMs: new Map(),
   }

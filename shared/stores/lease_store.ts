@@ -86,11 +86,13 @@ export interface LeasedInstance extends Instance {
  * `recent` are the latest revisions of the service, this one last, as many as LIMITS.maxRecentRevisions: a reader whose
  * own lies between them without being one of them has heard what the store no longer knows.
  *
+ * `readAtMs` is the store's time when it read the table, by which ages were told; it may leap.
+ *
  * `bornAtMs` is when the store first heard of the service, by its own clock; absent where it never has. Another value
  * than before means that it has lost its data since: what is missing in its table may be alive.
  */
 export type Listing =
-  | { revision: number; instances: LeasedInstance[]; bornAtMs?: number; recent?: readonly number[] }
+  | { revision: number; instances: LeasedInstance[]; bornAtMs?: number; readAtMs?: number; recent?: readonly number[] }
   | { revision: number; unchanged: true }
 
 /** Every method throws RpcError `unavailable` when the store is out of reach or refuses. */

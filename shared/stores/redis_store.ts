@@ -138,7 +138,7 @@ function listingOf(reply: RedisReply | undefined): Listing {
   }
   instances.sort(byId)
   if (bornAtMs === '') return { revision, instances }
-  return { revision, instances, bornAtMs: Number(bornAtMs), recent: recent.map(Number) }
+  return { revision, instances, bornAtMs: Number(bornAtMs), readAtMs: nowMs, recent: recent.map(Number) }
 }
 
 function* pairs(flat: readonly string[]): Generator<[string, string]> {

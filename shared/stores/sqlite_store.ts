@@ -98,7 +98,7 @@ class SqliteLeases implements LeaseStore {
       })
     if (!rows) return { revision, unchanged: true }
     const instances = rows.map((row) => decodeRecord(row.record, row.ends_at_ms, nowMs)).sort(byId)
-    return { revision, instances, ...(bornAtMs !== undefined && { bornAtMs, recent }) }
+    return { revision, instances, ...(bornAtMs !== undefined && { bornAtMs, readAtMs: nowMs, recent }) }
   }
 
   async services(): Promise<string[]> {

@@ -2,6 +2,7 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { isSuspect } from '../../shared/registry/health.ts'
 import { RetryBudget } from '../../shared/routing/retry_budget.ts'
 import type { LeasedInstance } from '../../shared/stores/lease_store.ts'
+import { Preservation } from '../../shared/stores/sqlite_preservation.ts'
 import { FRAME_TYPES } from '../../shared/wire/frame.ts'
 import { type Parts, REAL } from './parts.ts'
 
@@ -33,6 +34,21 @@ export const MUTATIONS: Record<string, Mutation> = {
   'all whose lease is over are evicted at once': {
     breaks: 'a healthy majority is never emptied',
     patch: () => replace(DEFAULTS as { leaseRenewalShare: number }, 'leaseRenewalShare', 0),
+  },
+  'a store that went back names no revision but its latest': {
+    breaks: 'a healthy majority is never emptied',
+    parts: {
+      reading: (leases) => ({
+        list: async (...args) => {
+          const listing = await leases.list(...args)
+          return 'unchanged' in listing ? listing : { ...listing, recent: [] }
+        },
+      }),
+    },
+  },
+  'holds end by a clock that leaps': {
+    breaks: 'a healthy majority is never emptied',
+    patch: () => replace(Preservation.prototype, 'look', () => {}),
   },
   'suspects are never called, not even if all are': {
     breaks: 'a healthy majority is never emptied',

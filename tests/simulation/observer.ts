@@ -52,7 +52,7 @@ export class Observer {
   /** When the store forgot, or dated wrongly, what it had been told. */
   readonly #lossesMs: number[] = []
   /** When it forgot who is registered, all of it or in part. */
-  readonly #forgotten: { atMs: number; isAll: boolean }[] = []
+  readonly #forgotten: { atMs: number }[] = []
   #downSinceMs: number | undefined
   #downMs = 0
 
@@ -78,7 +78,7 @@ export class Observer {
 
   onStoreLoss(what: string, forgets: 'all' | 'some' | 'nothing'): void {
     this.#lossesMs.push(this.#time.now())
-    if (forgets !== 'nothing') this.#forgotten.push({ atMs: this.#time.now(), isAll: forgets === 'all' })
+    if (forgets !== 'nothing') this.#forgotten.push({ atMs: this.#time.now() })
     // Which lives are over it may have forgotten, and even which there were.
     this.#superseded.clear()
     for (const life of this.#lives.values()) {
@@ -231,8 +231,8 @@ export class Observer {
     const downMs = this.#downMs + (this.#downSinceMs === undefined ? 0 : nowMs - this.#downSinceMs)
     const [forgotten, before] = [this.#forgotten.at(-1), this.#forgotten.at(-2)]
     if (!this.#hasBeaten(id, forgotten?.atMs ?? -Infinity, reader.askedAtMs - SLACK_MS)) {
-      // Who is missing in an old snapshot is known again with the next beat; what an empty store forgot, a gateway keeps.
-      const isKept = forgotten?.isAll && nowMs - forgotten.atMs < TTL_MS - SLACK_MS &&
+      // What a store forgot, all of it or in part, a gateway that had been told keeps until it must have beaten again.
+      const isKept = forgotten && nowMs - forgotten.atMs < TTL_MS - SLACK_MS &&
         this.#hasBeaten(id, before?.atMs ?? -Infinity, reader.asked.findLast((ms) => ms < forgotten.atMs) ?? 0)
       if (!isKept) return false
     }

@@ -1,7 +1,7 @@
 import { TTL_MS } from './observer.ts'
 import { type Parts, REAL } from './parts.ts'
 import { CALL_TIMEOUT_MS } from './sim_gateway.ts'
-import { heal, leap, trouble } from './troubles.ts'
+import { heal, trouble } from './troubles.ts'
 import { pick, World } from './world.ts'
 
 export interface Run {
@@ -60,7 +60,6 @@ async function runWorld(seed: number, world: World): Promise<Run> {
     await world.callFor(STORM_MS, STORM_CALLS_PER_SECOND)
     heal(world)
   }
-  if (random() < 0.1 && world.mayLose()) leap(world)
   const meanGapMs = 1_000 + random() * 10_000
   for (const untilMs = time.now() + TROUBLE_MS; time.now() < untilMs;) {
     await trouble(world)

@@ -22,6 +22,13 @@ function cut(world: World, a: string, b: string, ms: number): void {
   world.time.after(ms, () => world.network.heal([line]))
 }
 
+function cutOffMany(world: World, ms: number): void {
+  for (const id of world.instances.keys()) if (world.random() < 0.7) cut(world, id, 'store', ms)
+}
+
+/** How often a clock may leap within a lease: see leap.  */
+const LEAPS = 3
+
 /** What can go wrong, each by its name in the history. */
 export const TROUBLES = {
   'lossy line to the store': (world, random) => {
@@ -43,10 +50,7 @@ export const TROUBLES = {
     cut(world, gateway(world), instanceName(world), random() * 20_000),
   'partition of gateway and store': (world, random) => cut(world, gateway(world), 'store', random() * 4 * TTL_MS),
   'partition of instance and store': (world, random) => cut(world, instanceName(world), 'store', random() * 3 * TTL_MS),
-  'partition of many instances and the store': (world, random) => {
-    const ms = random() * SHORT_CUT_MS
-    for (const id of world.instances.keys()) if (random() < 0.7) cut(world, id, 'store', ms)
-  },
+  'partition of many instances and the store': (world, random) => cutOffMany(world, random() * SHORT_CUT_MS),
   'store is away': (world, random) => {
     world.setStoreUp(false)
     world.time.after(random() * 3 * TTL_MS, () => world.setStoreUp(true))
@@ -61,10 +65,27 @@ export const TROUBLES = {
     await world.store.goBackTo(world.time.now() - random() * 60_000)
     world.observer.onStoreLoss('went back to a snapshot', 'some')
   },
+  'store loses who have just joined': (world, random) => {
+    if (!world.mayLose()) return
+    const beforeMs = world.time.now()
+    for (let n = 0; n < 3 && world.instances.size < 8; n++) world.startInstance(`i${world.instances.size}`)
+    world.time.after(2_000 + random() * 3_000, async () => {
+      await world.store.goBackTo(beforeMs)
+      world.observer.onStoreLoss('lost who had joined', 'some')
+    })
+  },
   'store is empty': async (world) => {
     if (!world.mayLose()) return
     await world.store.goBackTo(-Infinity)
     world.observer.onStoreLoss('is empty', 'all')
+  },
+  'clock of the store leaps': leap,
+  'clock of the store leaps again and again': (world, random) => {
+    for (let i = 0; i < LEAPS; i++) world.time.after(random() * TTL_MS, () => leap(world))
+  },
+  'clock of the store leaps while many are cut off it': (world, random) => {
+    cutOffMany(world, random() * SHORT_CUT_MS)
+    world.time.after(random() * SHORT_CUT_MS, () => leap(world))
   },
   'instance is killed': (world) => running(world)?.kill(),
   'instance is killed and started again': (world, random) => {
@@ -99,8 +120,8 @@ export const TROUBLES = {
   'all is well again': (world) => heal(world),
 } satisfies Record<string, Trouble>
 
-/** The store's clock leaps: self-preservation bridges that, provided that all beat as they should until then. */
-export function leap(world: World): void {
+/** The store's clock leaps, by up to an hour. */
+function leap(world: World): void {
   world.store.leap(world.random() * 3_600_000)
   world.observer.onStoreLoss('clock leapt', 'nothing')
 }

@@ -99,6 +99,7 @@ interface Reading {
   /** The revisions up to this one. */
   recent?: readonly number[]
   bornAtMs?: number
+  readAtMs?: number
   /** Absent if they have not changed. */
   instances?: readonly LeasedInstance[]
   tableAgeMs: number

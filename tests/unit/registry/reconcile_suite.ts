@@ -154,6 +154,17 @@ export const reconcileSuite: Suite = {
       assert.isFalse(caller.known?.mustRead)
     },
 
+    'one that registered since the last look is believed though a clock leapt and it looks old': () => {
+      const caller = new Caller()
+      const at = (readAtMs: number, ...instances: LeasedInstance[]) =>
+        caller.later(1_000).hears({ revision: ++caller.revision, bornAtMs: 1, readAtMs, instances })
+      assert.equal(at(50_000, instance('a')), 'a')
+      assert.equal(at(3_651_000, old('a', 3_600_500), old('new', 3_600_500)), 'a new')
+      assert.equal(at(3_652_000, old('a', 1_000), old('new', 1_000), old('dead', 20_000)), 'a new')
+      // Back again: then the caller's own clock counts.
+      assert.equal(at(50_000, instance('a'), instance('new'), old('newer', 900)), 'a new newer')
+    },
+
     'where there is no other, one is believed without a beat': () => {
       const caller = new Caller()
       caller.sees()
