@@ -54,6 +54,10 @@ export class NodeSocket implements SocketLike {
     return this.#socket.readyState
   }
 
+  get bufferedAmount(): number {
+    return this.#socket.bufferedAmount
+  }
+
   send(data: Uint8Array<ArrayBuffer> | string): void {
     if (this.#corked === undefined) this.#cork()
     this.#socket.send(data)

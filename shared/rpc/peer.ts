@@ -12,6 +12,8 @@ export type ControlFrame = Frame & { type: 'hello' | 'welcome' | 'goodbye' }
 export interface PeerOptions {
   /** Hands one message to the socket, which owns it from then on. May throw if it is closed. */
   write: (message: Uint8Array<ArrayBuffer>) => void
+  /** Hands over all messages of a frame instead, in order, for owners that let short frames overtake long ones. */
+  writeFrame?: (messages: readonly Uint8Array<ArrayBuffer>[]) => void
   /** Answers the other side's calls. Without it they are refused. */
   serve?: Send
   /** Whether the other side may say on whose behalf it calls: a gateway may, once it was admitted as one. Not by default. */
@@ -141,7 +143,8 @@ export class Peer {
   #write(messages: readonly Uint8Array<ArrayBuffer>[]): void {
     if (this.#closed) throw this.#closed
     try {
-      for (const message of messages) this.#options.write(message)
+      if (this.#options.writeFrame) this.#options.writeFrame(messages)
+      else for (const message of messages) this.#options.write(message)
     } catch (cause) {
       if (cause instanceof RpcError) throw cause
       throw new RpcError('unavailable', 'Cannot send: the connection failed', { cause })

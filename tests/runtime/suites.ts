@@ -30,6 +30,7 @@ import { contextSuite } from '../unit/rpc/context_suite.ts'
 import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
 import { httpStreamSuite } from '../unit/rpc/http_stream_suite.ts'
 import { httpSuite } from '../unit/rpc/http_suite.ts'
+import { outboxSuite } from '../unit/rpc/outbox_suite.ts'
 import { peerSuite } from '../unit/rpc/peer_suite.ts'
 import { portSuite } from '../unit/rpc/port_suite.ts'
 import { socketPoolSuite } from '../unit/rpc/socket_pool_suite.ts'
@@ -61,6 +62,7 @@ export const suites: readonly Suite[] = [
   goldenSuite,
   deadlineSuite,
   peerSuite,
+  outboxSuite,
   streamSuite,
   portSuite,
   socketSuite,

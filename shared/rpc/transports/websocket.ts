@@ -1,6 +1,8 @@
+import { systemClock } from '../../base/clock.ts'
 import { RpcError } from '../../wire/errors.ts'
 import { PING, PONG } from '../../wire/frame.ts'
 import { closeCodeOf, closeReason, SCRIPT_OFFSET } from '../close_code.ts'
+import { Outbox } from '../outbox.ts'
 import { Peer, type PeerOptions } from '../peer.ts'
 import type { Transport } from '../send.ts'
 
@@ -10,6 +12,8 @@ export const SUBPROTOCOL = 'shoal.v1'
 export interface SocketLike {
   binaryType: string
   readonly readyState: number
+  /** Bytes that were sent and that the system has not taken. Where it is not known, long messages are not held back. */
+  readonly bufferedAmount?: number
   send(data: Uint8Array<ArrayBuffer> | string): void
   close(code?: number, reason?: string): void
   addEventListener(type: 'open' | 'error', listener: () => void): void
@@ -31,16 +35,20 @@ export interface SocketPeer {
 /** Runs a peer on an open (or opening) socket. A message that breaks the protocol closes it, with what was in flight. */
 export function socketPeer(
   socket: SocketLike,
-  options: Omit<PeerOptions, 'write'> & { onPong?: () => void } = {},
+  options: Omit<PeerOptions, 'write' | 'writeFrame'> & { onPong?: () => void } = {},
 ): SocketPeer {
   socket.binaryType = 'arraybuffer'
-  const peer = new Peer({
-    ...options,
-    write(message) {
-      if (socket.readyState !== OPEN) throw new RpcError('unavailable', 'Cannot send: the socket is closed')
-      socket.send(message)
-    },
+  const write = (message: Uint8Array<ArrayBuffer>) => {
+    if (socket.readyState !== OPEN) throw new RpcError('unavailable', 'Cannot send: the socket is closed')
+    socket.send(message)
+  }
+  const outbox = socket.bufferedAmount === undefined ? undefined : new Outbox({
+    write,
+    bufferedBytes: () => socket.bufferedAmount ?? 0,
+    onGone: (thrown) => peer.close(RpcError.from(thrown)),
+    clock: options.clock ?? systemClock,
   })
+  const peer: Peer = new Peer({ ...options, write, writeFrame: outbox && ((messages) => outbox.send(messages)) })
   socket.addEventListener('message', ({ data }) => {
     if (data === PING) return socket.send(PONG)
     if (data === PONG) return options.onPong?.()
@@ -48,12 +56,14 @@ export function socketPeer(
       peer.receive(toBytes(data))
     } catch (thrown) {
       const { message } = RpcError.from(thrown)
+      outbox?.clear()
       peer.close(new RpcError('unavailable', `Cannot finish the call: the connection was given up (${message})`))
       socket.close(SCRIPT_OFFSET + closeCodeOf(thrown, data), closeReason(message))
     }
   })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.addEventListener('close', ({ code, reason }) => {
+      outbox?.clear()
       peer.close(
         new RpcError(
           'unavailable',
@@ -69,7 +79,12 @@ export function socketPeer(
     ping() {
       if (socket.readyState === OPEN) socket.send(PING)
     },
-    close: (code, reason) => socket.close(code, closeReason(reason)),
+    close(code, reason) {
+      // What was answered is sent before: whoever closes has nothing more to wait for.
+      if (socket.readyState === OPEN) outbox?.flush()
+      else outbox?.clear()
+      socket.close(code, closeReason(reason))
+    },
   }
 }
 
@@ -86,7 +101,7 @@ export async function connectWebSocket(
   open = (address: string): SocketLike => new WebSocket(address, SUBPROTOCOL),
 ): Promise<Transport> {
   const socket = open(url)
-  const { peer } = socketPeer(socket)
+  const { peer, close } = socketPeer(socket)
   await new Promise<void>((resolve, reject) => {
     socket.addEventListener('open', () => resolve())
     const fail = () =>
@@ -99,7 +114,7 @@ export async function connectWebSocket(
     codec: 'tensors',
     close: () => {
       peer.close(new RpcError('unavailable', 'Cannot finish the call: the connection was closed'))
-      socket.close(1000)
+      close(1000, '')
     },
   }
 }
