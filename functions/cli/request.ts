@@ -7,10 +7,11 @@ export async function request<T>(
   access: GatewayAccess,
   method: 'GET' | 'PUT' | 'POST' | 'DELETE',
   path: string,
-  options: { body?: Uint8Array<ArrayBuffer>; headers?: Record<string, string> } = {},
+  options: { body?: Uint8Array<ArrayBuffer>; headers?: Record<string, string>; signal?: AbortSignal } = {},
 ): Promise<T> {
   const headers = { ...access.headers, ...options.headers }
-  const response = await fetch(access.url + path, { method, headers, body: options.body, redirect: 'manual' }).catch(
+  const { body, signal } = options
+  const response = await fetch(access.url + path, { method, headers, body, signal, redirect: 'manual' }).catch(
     (cause) => {
       throw new RpcError(
         'unavailable',

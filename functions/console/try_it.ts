@@ -1,4 +1,5 @@
 import { Inference } from '../../shared/contracts/inference.ts'
+import type { JobRequest } from '../../shared/contracts/jobs.ts'
 import { clientOver } from '../../shared/rpc/client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
 import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
@@ -27,12 +28,15 @@ interface TryItDeps {
   /** The worker of that id, if it is still listed. */
   findWorker(id: string): Promise<ListedWorker | undefined>
   onUnauthenticated(error: RpcError): void
+  /** Hands a call in as a job and waits for what comes of it. */
+  runJob(model: string, request: JobRequest): Promise<unknown>
 }
 
 /** The panel that runs a picture or a drawn digit through a model and shows what came back, from whom, and where the time went. */
 export class TryIt {
   readonly #deps: TryItDeps
   readonly #run = byId('run', HTMLButtonElement)
+  readonly #asJob = byId('run-job', HTMLButtonElement)
   readonly #choice = byId('try-model', HTMLSelectElement)
   readonly #error = byId('try-error', HTMLElement)
   readonly #result = byId('try-result', HTMLElement)
@@ -48,12 +52,8 @@ export class TryIt {
     const onInput = () => void this.run()
     this.#pictures = new PicturePanes({ onInput, onProblem: (error) => this.#showError(error) })
     this.#digits = new DigitPanes(onInput)
-    this.#run.addEventListener('click', () => {
-      const model = this.#model
-      if (model && !this.#readFor(model)) {
-        this.#showError(invalid('Nothing is drawn yet: draw a digit, or take an example'))
-      } else onInput()
-    })
+    this.#run.addEventListener('click', () => this.#isReady() && onInput())
+    this.#asJob.addEventListener('click', () => this.#isReady() && void this.#runAsJob())
     this.#choice.addEventListener('change', () => {
       // What is there was another model's answer.
       for (const part of [this.#result, this.#error]) setHidden(part, true)
@@ -70,7 +70,7 @@ export class TryIt {
     if (models.some(({ name }) => name === chosen)) this.#choice.value = chosen
     setHidden(byId('model-choice', HTMLElement), models.length === 0)
     setHidden(byId('no-model', HTMLElement), models.length > 0)
-    this.#run.disabled = models.length === 0
+    for (const button of [this.#run, this.#asJob]) button.disabled = models.length === 0
     this.#adopt()
   }
 
@@ -96,6 +96,30 @@ export class TryIt {
     if (this.#again) await this.run()
   }
 
+  #isReady(): boolean {
+    const model = this.#model
+    const isReady = model !== undefined && this.#readFor(model) !== undefined
+    if (model && !isReady) this.#showError(invalid('Nothing is drawn yet: draw a digit, or take an example'))
+    return isReady
+  }
+
+  /** The same call, kept until someone can do it. */
+  async #runAsJob(): Promise<void> {
+    const model = this.#model
+    const inputs = model && this.#readFor(model)
+    if (!inputs) return
+    try {
+      const result = await this.#deps.runJob(model.name, { model: model.name, inputs, outputs: outputsOf(model) })
+      setHidden(this.#error, true)
+      if (this.#model?.name !== model.name) return
+      // Whoever did it is not told: the answer of a call made before says nothing of this one.
+      setHidden(this.#result, true)
+      this.#showOutputs(model, (result as { outputs: Record<string, Tensor> }).outputs)
+    } catch (thrown) {
+      this.#showError(RpcError.from(thrown))
+    }
+  }
+
   get #model(): TriedModel | undefined {
     return this.#models.find(({ name }) => name === this.#choice.value)
   }
@@ -117,7 +141,7 @@ export class TryIt {
     const headers = authorization(this.#deps.key())
     const inference = clientOver(Inference, { transport: fetchTransport(location.origin, { headers }) })
     let metadata: Metadata = {}
-    const outputs = model.kind === 'picture' ? [...model.outputs] : [model.output]
+    const outputs = outputsOf(model)
     const startedAtMs = performance.now()
     const answer = await inference.infer(
       { model: model.name, inputs, outputs },
@@ -127,8 +151,7 @@ export class TryIt {
   }
 
   async #show(model: TriedModel, { outputs, metadata, totalMs }: Answer): Promise<void> {
-    if (model.kind === 'picture') this.#pictures.show(model, outputs)
-    else this.#digits.show(model, outputs)
+    this.#showOutputs(model, outputs)
     const timing = readTiming(metadata['server-timing'] ?? '', totalMs)
     this.#timing.show(timing)
     const id = metadata['shoal-worker'] ?? ''
@@ -139,6 +162,11 @@ export class TryIt {
     setText(byId('answered-in', HTMLElement), `${inMs(totalMs)} ms`)
     byId('stages', HTMLElement).setAttribute('aria-label', `Time of the last call of ${model.name}, by stage`)
     setHidden(this.#result, false)
+  }
+
+  #showOutputs(model: TriedModel, outputs: Record<string, Tensor>): void {
+    if (model.kind === 'picture') this.#pictures.show(model, outputs)
+    else this.#digits.show(model, outputs)
   }
 
   #showError(error: RpcError): void {
@@ -152,4 +180,8 @@ export class TryIt {
     setText(this.#run, running ? 'Running…' : 'Run')
     this.#run.setAttribute('aria-busy', String(running))
   }
+}
+
+function outputsOf(model: TriedModel): string[] {
+  return model.kind === 'picture' ? [...model.outputs] : [model.output]
 }

@@ -16,8 +16,17 @@ export function inMs(ms: number): string {
 
 export function inBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`
-  const [size, unit] = bytes < 1024 ** 2 ? [bytes / 1024, 'KiB'] : [bytes / 1024 ** 2, 'MiB']
+  const [size, unit] = bytes < 1024 ** 2
+    ? [bytes / 1024, 'KiB']
+    : bytes < 1024 ** 3
+    ? [bytes / 1024 ** 2, 'MiB']
+    : [bytes / 1024 ** 3, 'GiB']
   return `${size.toFixed(size < 10 ? 1 : 0)} ${unit}`
+}
+
+/** How long something took, with its unit. */
+export function inSpan(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : inTime(ms)
 }
 
 export function inTime(ms: number): string {

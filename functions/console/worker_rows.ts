@@ -1,31 +1,44 @@
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ListedWorker } from './gateway_api.ts'
-import { adapterWord, deviceWord, inTime, shortId } from './words.ts'
+import { cell, headCell } from './table.ts'
+import { adapterWord, deviceWord, inBytes, inTime, shortId } from './words.ts'
 
-/** The table of workers. Everything a worker says of itself is its own word, shown as text. */
-export function workerRows(body: HTMLElement): KeyedRows<ListedWorker> {
-  return new KeyedRows(body, ({ relay, id }) => `${relay} ${id}`, makeRow)
+/** What a worker's hashes and relay mean. */
+export interface WorkerNames {
+  /** A model's name by its hash. */
+  model(sha256: string): string | undefined
+  /** The address of a relay that has one of its own: a GPU host. */
+  address(relay: string): string | undefined
 }
 
-function makeRow(): Row<ListedWorker> {
+/** The table of workers. Everything a worker says of itself is its own word, shown as text. */
+export function workerRows(body: HTMLElement, names: WorkerNames): KeyedRows<ListedWorker> {
+  return new KeyedRows(body, ({ relay, id }) => `${relay} ${id}`, () => makeRow(names))
+}
+
+function makeRow(names: WorkerNames): Row<ListedWorker> {
   const name = el('strong', { class: 'name' })
   const id = el('small', { class: 'mono' })
   const device = el('span', { class: 'badge' })
   const software = el('span', { class: 'badge', 'data-tone': 'warn' }, 'software')
   const draining = el('span', { class: 'badge', 'data-tone': 'warn' }, 'leaving')
+  const hidden = el('span', { class: 'badge', 'data-tone': 'warn' }, 'hidden')
   const adapter = el('span')
   const reason = el('small')
-  const relay = el('span', { class: 'mono' })
+  const models = el('span')
+  const memory = el('small', { class: 'whole' })
+  const speed = el('span')
   const inFlight = el('span')
   const served = el('span')
   const connected = el('span')
   const root = el(
     'tr',
     { role: 'row' },
-    el('th', { role: 'rowheader', scope: 'row', class: 'wide' }, name, id),
-    cell('Device', '', el('span', { class: 'badges' }, device, software, draining)),
+    headCell(name, id),
+    cell('Device', '', el('span', { class: 'badges' }, device, software, hidden, draining)),
     cell('Adapter', 'wide', adapter, reason),
-    cell('Relay', '', relay),
+    cell('Models loaded', 'wide', models, memory),
+    cell('GFLOP/s', 'number', speed),
     cell('In flight', 'number', inFlight),
     cell('Served', 'number', served),
     cell('Connected', 'number', connected),
@@ -35,8 +48,9 @@ function makeRow(): Row<ListedWorker> {
     update(worker) {
       setText(name, worker.name)
       setTitle(name, worker.name)
-      setText(id, shortId(worker.id))
-      setTitle(id, worker.id)
+      const host = names.address(worker.relay)
+      setText(id, host ? `at ${host.replace(/^https?:\/\//, '')}` : `on ${shortId(worker.relay)}`)
+      setTitle(id, `${worker.id} on ${worker.relay}`)
       setText(device, deviceWord(worker.device))
       device.dataset.device = worker.device
       setTitle(device, worker.build === 'native' ? 'onnxruntime-node' : `onnxruntime-web, ${worker.build} build`)
@@ -45,16 +59,16 @@ function makeRow(): Row<ListedWorker> {
       setText(adapter, adapterWord(worker.adapter))
       setTitle(adapter, worker.adapter)
       setText(reason, worker.reason)
-      setText(relay, shortId(worker.relay))
-      setTitle(relay, worker.relay)
+      const loaded = worker.models.map((sha256) => names.model(sha256) ?? sha256.slice(0, 8))
+      setText(models, [...new Set(loaded)].join(', ') || 'none yet')
+      const { memory: room, gflops, share = 1 } = worker
+      setText(memory, room ? `${inBytes(room.usedBytes)} of ${inBytes(room.budgetBytes)}` : '')
+      setText(speed, gflops === undefined ? '–' : gflops < 10 ? gflops.toFixed(1) : gflops.toFixed(0))
+      setHidden(hidden, share >= 1)
+      setTitle(hidden, `Its tab is hidden: it offers ${Math.round(100 * share)} % of its speed.`)
       setText(inFlight, String(worker.inFlight))
       setText(served, worker.served.toLocaleString('en'))
       setText(connected, inTime(worker.connectedMs))
     },
   }
-}
-
-/** A cell that carries its column's name: on a narrow screen rows become cards. */
-function cell(label: string, kind: string, ...children: Node[]): HTMLTableCellElement {
-  return el('td', { role: 'cell', 'data-label': label, class: kind }, ...children)
 }

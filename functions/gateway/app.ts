@@ -43,6 +43,8 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.put('/blobs/*', scope('admin'))
   app.use('/relays/*', scope('admin'))
   app.use('/checkpoints/*', scope('admin'))
+  app.put('/training/*', scope('admin'))
+  app.get('/training', scope('call'))
   app.route('/', training(deps))
 
   app.post('/workers/enrol', requireWorker(deps.guard))

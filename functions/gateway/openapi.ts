@@ -7,6 +7,7 @@ import { modelOptions } from '../../shared/models/model_options.ts'
 import type { Schema } from '../../shared/rpc/contract.ts'
 import { jsonSchemaOf } from '../../shared/rpc/json_schema.ts'
 import { openApi, type OpenApiDocument } from '../../shared/rpc/openapi.ts'
+import { runList, runReport } from './run_board.ts'
 import { aliasBody } from './routes/models.ts'
 import { inferRequest } from './routes/open_inference_json.ts'
 import { instance } from './routes/registry.ts'
@@ -97,8 +98,8 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
     status: 202,
   },
   'GET /jobs': {
-    summary: 'Jobs that have failed for good',
-    answer: z.object({ jobs: z.array(job) }),
+    summary: 'Jobs that have failed for good; how many of all callers wait, and are being worked on',
+    answer: z.object({ jobs: z.array(job), queued: z.number(), running: z.number() }),
     query: ['state'],
   },
   'GET /jobs/{id}': { summary: 'A job and its result', answer: job },
@@ -108,13 +109,15 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   'GET /operations/report': { summary: 'What this process holds and does', answer: z.looseObject({}) },
   'POST /operations/heap-snapshot': { summary: 'A snapshot of the heap', answerType: 'application/json' },
   'POST /operations/cpu-profile': { summary: 'A profile of the processor', answerType: 'application/json' },
+  'GET /training': { summary: 'Training runs that tell this gateway how they go', answer: runList },
+  'PUT /training/{run}': { summary: 'Tell how a training run goes', body: runReport, status: 204 },
   'POST /workers/enrol': {
     summary: 'A token for one socket of a worker',
     answer: z.object({ relay: z.string(), token: z.string(), expiresInMs: z.number(), connect: z.string() }),
   },
   'GET /workers': {
-    summary: 'Workers that are connected',
-    answer: z.object({ workers: Pool.methods.workers.output.shape.workers }),
+    summary: 'Workers that are connected, calls that wait by model, and pools that did not answer',
+    answer: Pool.methods.workers.output.omit({ relay: true }).extend({ silent: z.array(z.string()) }),
   },
   'GET /relay/connect': { summary: 'The socket of a worker, with subprotocol shoal.v1', status: 101, query: ['relay'] },
   'POST /registry/instances': { summary: 'Register an instance', body: instance, answer: lease, status: 201 },

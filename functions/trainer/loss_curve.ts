@@ -16,12 +16,7 @@ const MAX_POINTS = 1000
 
 /** The same as a picture. */
 export function curveSvg(losses: readonly number[], evaluations: readonly Evaluation[], title: string): string {
-  const every = Math.max(1, Math.ceil(losses.length / MAX_POINTS))
-  const means: [number, number][] = []
-  for (let i = 0; i < losses.length; i += every) {
-    const part = losses.slice(i, i + every)
-    means.push([i + part.length, part.reduce((sum, loss) => sum + loss, 0) / part.length])
-  }
+  const means = thinned(losses, MAX_POINTS)
   const validation = evaluations.map(({ step, loss }): [number, number] => [step, loss])
   const top = Math.max(1e-9, ...[...means, ...validation].map(([, loss]) => loss).filter(Number.isFinite))
   const right = Math.max(1, losses.length)
@@ -52,4 +47,15 @@ ${dots.join('\n')}
 
 function escapeXml(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;')
+}
+
+/** Means of equal stretches of a run, at most `maxPoints`, each at the step that it ends with. */
+export function thinned(losses: readonly number[], maxPoints: number): [number, number][] {
+  const every = Math.max(1, Math.ceil(losses.length / maxPoints))
+  const means: [number, number][] = []
+  for (let i = 0; i < losses.length; i += every) {
+    const part = losses.slice(i, i + every)
+    means.push([i + part.length, part.reduce((sum, loss) => sum + loss, 0) / part.length])
+  }
+  return means
 }

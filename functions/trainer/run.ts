@@ -28,6 +28,7 @@ import { loadDataset } from './load_dataset.ts'
 import { curveCsv, curveSvg } from './loss_curve.ts'
 import { optimizerName, optimizerOf, type OptimizerSettings } from './optimizer.ts'
 import { openRuns, openSharedRuns } from './runs.ts'
+import { RunReporter } from './run_reporter.ts'
 import { putBlobTo } from './trainer_gateway.ts'
 
 export interface RunOptions {
@@ -106,8 +107,10 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
         optimizer: optimizerOf(options.optimizer, totalSteps),
         optimizerName: optimizerName(options.optimizer, totalSteps),
       })
+      const reporter = new RunReporter({ access, run, totalSteps, curve: coordinator, clock: systemClock })
       for await (const event of coordinator.train(signal)) {
         onEvent(event)
+        await reporter.note(event)
         if (event.type === 'checkpointed' || event.type === 'ended') await writeCurve(folder, run, coordinator)
         if (event.type === 'ended' && event.reason !== 'interrupted') {
           await writeModel(options, model, prepared, coordinator)

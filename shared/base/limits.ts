@@ -155,6 +155,10 @@ export const LIMITS = {
   maxListedJobs: 100,
   /** Longest that calls may be made to wait for others to share their run: a second. */
   maxQueueDelayUs: 1_000_000,
+  /** Points of a loss curve in a run's report: about what a screen can show, and 10 KB of JSON. */
+  maxCurvePoints: 240,
+  /** Training runs that a gateway remembers for the console. */
+  maxShownRuns: 16,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

@@ -59,7 +59,12 @@ export const Pool = defineService({
     }),
     workers: unary({
       input: z.object({}),
-      output: z.object({ relay: name, workers: z.array(workerState) }),
+      output: z.object({
+        relay: name,
+        workers: z.array(workerState),
+        /** How many calls wait, by model. */
+        queues: z.array(z.object({ model: sha256, calls: z.number() })).optional(),
+      }),
       idempotent: true,
     }),
   },

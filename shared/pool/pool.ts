@@ -72,6 +72,11 @@ export class Pool {
     return this.#waiting.models
   }
 
+  /** How many calls wait, by model. */
+  depths(): { model: string; calls: number }[] {
+    return this.#waiting.depths()
+  }
+
   /** Workers, those that are leaving included. */
   get size(): number {
     return this.#seats.size

@@ -48,6 +48,14 @@ export class Waiting {
     return this.#queues.size
   }
 
+  /** How many calls wait, by model. One that is both public and private by name has two queues here. */
+  depths(): { model: string; calls: number }[] {
+    return [...this.#queues.values()].flatMap((queue) => {
+      const head = queue.peek()
+      return head ? [{ model: head.model.sha256, calls: queue.length }] : []
+    })
+  }
+
   /**
    * Queues a call, unless it would exceed a bound or wait for most of its time. Where nothing waits, it always can. Where
    * there is no room because of another caller who has more waiting, the last call of that one has to go instead.

@@ -55,7 +55,7 @@ export class Hub {
               return { outputs }
             },
           ),
-        workers: () => ({ relay: this.name, workers: this.workers() }),
+        workers: () => ({ relay: this.name, workers: this.workers(), queues: this.#pool.depths() }),
       }),
       ...deps.services?.(this.#directory()) ?? [],
     ])

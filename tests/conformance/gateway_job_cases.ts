@@ -129,6 +129,10 @@ export function jobCases(at: () => string): void {
     await eventually(async () => (await client().get(id)).state === 'queued' && (await client().get(id)).failures > 0)
     expect((await client().cancel(id)).state).toBe('canceled')
     expect((await refusal(client().wait(id))).code).toBe('canceled')
+    expect((await ask(at(), 'GET', '/jobs?state=dead')).json).toMatchObject({
+      queued: expect.any(Number),
+      running: expect.any(Number),
+    })
     expect((await client().cancel(id)).state).toBe('canceled')
   })
 

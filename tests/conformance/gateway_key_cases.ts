@@ -24,6 +24,7 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'call', method: 'GET', path: '/models', status: 200 },
   { scope: 'call', method: 'GET', path: '/workers', status: 200 },
   { scope: 'call', method: 'GET', path: '/metrics', status: 200 },
+  { scope: 'call', method: 'GET', path: '/training', status: 200 },
   { scope: 'call', method: 'GET', path: '/registry/services', status: 200 },
   { scope: 'call', method: 'GET', path: '/registry/services/demo.None', status: 404 },
   { scope: 'call', method: 'GET', path: '/v2/models/keyed', status: 200 },
@@ -51,6 +52,7 @@ const GUARDED: readonly Guarded[] = [
   { scope: 'admin', method: 'DELETE', path: '/models/none/versions/1', status: 404 },
   { scope: 'admin', method: 'PUT', path: '/models/none/aliases/a', status: 404, options: { json: { version: '1' } } },
   { scope: 'admin', method: 'DELETE', path: '/models/none/aliases/a', status: 204 },
+  { scope: 'admin', method: 'PUT', path: '/training/none', status: 400, options: { json: {} } },
   { scope: 'admin', method: 'POST', path: '/operations/cpu-profile?seconds=0', status: 400 },
 ]
 

@@ -43,8 +43,8 @@ export function jobs(deps: GatewayDeps): Hono<CallerVariables> {
     if (!/^\d{1,4}$/.test(limit) || Number(limit) < 1 || Number(limit) > LIMITS.maxListedJobs) {
       throw invalid(`Cannot list jobs: limit must be from 1 to ${LIMITS.maxListedJobs}, got "${limit}"`)
     }
-    const dead = await desk.dead(ownerOf(context), Number(limit))
-    return context.json({ jobs: await Promise.all(dead.map((job) => desk.view(job, false))) })
+    const [dead, counts] = await Promise.all([desk.dead(ownerOf(context), Number(limit)), deps.jobs.store.counts()])
+    return context.json({ jobs: await Promise.all(dead.map((job) => desk.view(job, false))), ...counts })
   })
 
   app.get('/:id', async (context) => {

@@ -4,13 +4,15 @@ import { LIMITS } from '../../../shared/base/limits.ts'
 import { Training } from '../../../shared/contracts/training.ts'
 import { readBody, toResponse } from '../../../shared/rpc/http.ts'
 import { answerHttp } from '../../../shared/rpc/http_server.ts'
+import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import { RunBoard } from '../run_board.ts'
 import { toProblem } from './problem.ts'
 
 /**
  * What a coordinator needs of a gateway: `PUT /blobs/{sha256}` for graphs, plans and data,
- * `/checkpoints/{run}/{name}` where coordinators on several machines share a run, and
+ * `/checkpoints/{run}/{name}` where coordinators on several machines share a run, `PUT /training/{run}` to show how it goes, and
  * `POST /relays/{relay}/rpc/shoal.Training/{method}`, a call to one relay and no other. Bodies pass undecoded.
  */
 export function training(deps: GatewayDeps): Hono {
@@ -45,6 +47,14 @@ export function training(deps: GatewayDeps): Hono {
     await deps.blobs.delete(checkpointKey(context.req.param()))
     return context.body(null, 204)
   })
+
+  const board = new RunBoard(deps.clock)
+  app.put('/training/:run', async (context) => {
+    board.report(context.req.param('run'), decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
+    return context.body(null, 204)
+  })
+
+  app.get('/training', (context) => context.json({ runs: board.runs() }))
 
   // A gateway with a process to itself has room for a large model's parameters; a Worker of 128 MB has not.
   const maxMessageBytes = deps.watch ? LIMITS.maxTrainingBytes : LIMITS.maxMessageBytes

@@ -37,11 +37,18 @@ export function workers(deps: GatewayDeps): Hono {
       ),
     )
     const found: (WorkerState & { relay: string })[] = []
-    for (const outcome of listed) {
-      if (outcome.status !== 'fulfilled') continue
+    const waiting = new Map<string, number>()
+    const silent: string[] = []
+    for (const [i, outcome] of listed.entries()) {
+      if (outcome.status !== 'fulfilled') {
+        silent.push(pools[i]?.instance.id ?? '')
+        continue
+      }
       for (const worker of outcome.value.workers) found.push({ ...worker, relay: outcome.value.relay })
+      for (const { model, calls } of outcome.value.queues ?? []) waiting.set(model, calls + (waiting.get(model) ?? 0))
     }
-    return context.json({ workers: found })
+    const queues = [...waiting].map(([model, calls]) => ({ model, calls }))
+    return context.json({ workers: found, queues, silent })
   })
 
   app.onError((thrown) => toProblem(thrown))

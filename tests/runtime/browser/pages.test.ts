@@ -246,6 +246,107 @@ describe('console', () => {
     expect(problems.splice(0)).toEqual([expect.stringMatching(/status of 503/)])
   })
 
+  it('follows a job from its queue to its answer, cancels one and retries one, by keyboard', async () => {
+    const gateway = await openGateway()
+    const page = await openPage(gateway)
+    const press = async (selector: string) => {
+      await page.locator(`${selector}:enabled`).focus()
+      await page.keyboard.press('Enter')
+    }
+    // Nobody is there to do it: it waits until someone comes, who does it.
+    await press('#run-job')
+    const job = page.locator('#jobs tr').last()
+    await job.locator('.badge', { hasText: 'waiting' }).waitFor()
+    expect(await page.locator('#answer-empty').isVisible()).toBe(true)
+    const tab = await openPage(`${gateway}/join?device=wasm`)
+    await headline(tab, 'Serving')
+    await job.locator('.badge', { hasText: 'done' }).waitFor()
+    await page.locator('#answer-empty').waitFor({ state: 'hidden' })
+    expect(await page.locator('#try-error').isVisible()).toBe(false)
+
+    await tab.close()
+    await expect.poll(() => workersOf(gateway)).toEqual([])
+    await press('#run-job')
+    await page.locator('#jobs tr', { hasText: 'waiting' }).waitFor()
+    await press('#jobs tr:first-child button')
+    await page.locator('#jobs tr', { hasText: 'canceled' }).waitFor()
+    await page.locator('#try-error', { hasText: 'canceled' }).waitFor()
+
+    const options = { maxAttempts: 1 }
+    const body = JSON.stringify({ service: 'demo.Nobody', method: 'none', params: {}, options })
+    const headers = { 'content-type': 'application/json' }
+    const posted = await fetch(`${gateway}/jobs`, { method: 'POST', body, headers })
+    const { id } = await posted.json() as { id: string }
+    const dead = page.locator('#jobs tr', { hasText: 'demo.Nobody/none' })
+    await dead.locator('.badge', { hasText: 'dead' }).waitFor()
+    expect(await dead.innerText()).toMatch(/no instance/)
+    await press(`button[aria-label="Retry job ${id}"]`)
+    const attempts = async () => (await (await fetch(`${gateway}/jobs/${id}`)).json() as { attempts: number }).attempts
+    await expect.poll(attempts, { timeout: 30_000 }).toBe(2)
+    await dead.locator('.badge', { hasText: 'dead' }).waitFor()
+  })
+
+  it('shows a worker that leaves, what calls took, the instances and a training run', async () => {
+    const gateway = await openGateway()
+    const tab = await openPage(`${gateway}/join?device=wasm`)
+    await headline(tab, 'Serving')
+    const page = await openPage(gateway)
+    const worker = page.locator('#workers tr', { hasText: await text(tab, '#name') })
+    await worker.waitFor()
+    const relay = page.locator('#services tr', { hasText: 'shoal.Pool' })
+    await relay.waitFor()
+    expect(await relay.innerText()).toMatch(/through its gateway[^]*ago/)
+    expect(await page.locator('#training').isVisible()).toBe(false)
+
+    await page.click('#run')
+    await page.locator('#try-result').waitFor()
+    await page.locator('#calls-ms', { hasText: /^[0-9.]+$/ }).waitFor()
+    expect(Number(await text(page, '#calls-rate'))).toBeGreaterThan(0)
+    for (const id of ['waiting', 'shed', 'failed']) expect(await text(page, `#calls-${id}`)).toBe('0')
+    await worker.locator('td[data-label="Models loaded"]', { hasText: 'cartoon' }).waitFor()
+    expect(await worker.innerText()).toMatch(/of [0-9.]+ [MG]iB/)
+    expect(Number(await worker.locator('td[data-label="GFLOP/s"]').innerText())).toBeGreaterThan(0)
+
+    const losses = [[1, 2], [2, 1], [3, 0.5]]
+    const report = { step: 3, totalSteps: 4, workers: 1, samplesPerSecond: 640, losses, validation: [[2, 1.5]] }
+    const body = JSON.stringify({ state: 'running', ...report })
+    expect((await fetch(`${gateway}/training/small`, { method: 'PUT', body })).status).toBe(204)
+    const run = page.locator('#runs article', { hasText: 'small' })
+    await run.waitFor()
+    expect(await run.innerText()).toMatch(/step 3 of 4 · loss 0.5\d* · validation 1.5\d* · 640 samples\/s on 1 worker/)
+    expect(await run.locator('polyline.line').getAttribute('points')).toBe('250,0 500,500 750,750')
+
+    await tab.close()
+    await worker.waitFor({ state: 'detached' })
+    await page.locator('#no-workers').waitFor()
+    expect(await text(page, '#summary')).toBe('No worker is connected yet.')
+  })
+
+  it('switches what is said of a model, where the key may', async () => {
+    const [admin, caller] = [await createKey(['admin'], systemClock), await createKey(['call'], systemClock)]
+    const gateway = await openGateway([admin.record, caller.record], admin.text)
+    const toggle = async (page: Page) => {
+      await page.locator('.settings summary').focus()
+      await page.keyboard.press('Enter')
+      await page.locator('.settings input').first().focus()
+      await page.keyboard.press('Space')
+    }
+    const page = await openPage(`${gateway}/#key=${admin.text}`)
+    await page.locator('#models tr').waitFor()
+    await toggle(page)
+    await page.locator('#models .badge', { hasText: 'public' }).waitFor()
+    const response = await fetch(`${gateway}/models`, { headers: { authorization: `Bearer ${admin.text}` } })
+    const { models: [model] } = await response.json() as { models: { visibility?: string }[] }
+    expect(model?.visibility).toBe('public')
+
+    const other = await openPage(`${gateway}/#key=${caller.text}`)
+    await other.locator('#models .badge', { hasText: 'public' }).waitFor()
+    await toggle(other)
+    await other.locator('.settings .bad', { hasText: 'admin' }).waitFor()
+    expect(await other.locator('.settings input').first().isChecked()).toBe(true)
+    expect(await other.locator('#key-form').isVisible()).toBe(false)
+  })
+
   it('shows a hostile worker name as the text it is', async () => {
     const gateway = await openGateway()
     const name = '<img src=x onerror="document.title=1"><script>document.title=2</script>'

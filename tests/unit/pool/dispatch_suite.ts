@@ -58,6 +58,7 @@ export const poolDispatchSuite: Suite = {
       for (let i = 3; i < 8; i++) bench.submit(i, { batchable: false })
       assert.deepEqual(bench.workers.map(({ values }) => values), [[[0], [3]], [[1], [4]], [[2], [5]]])
       assert.equal(bench.pool.queued, 2)
+      assert.deepEqual(bench.pool.depths().map(({ calls }) => calls), [2])
       await bench.answerAll()
     }),
 
