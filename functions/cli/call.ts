@@ -16,10 +16,10 @@ import { fromJsonValues, type Tensor, toJsonValues } from '../../shared/wire/ten
 import { decodePng, encodePng, toPicture, toTensor } from '../demo/picture.ts'
 import {
   type Command,
-  GATEWAY_HELP,
   GATEWAY_OPTIONS,
   type GatewayAccess,
   gatewayAccess,
+  gatewayHelp,
   parse,
   wholeNumber,
 } from './command.ts'
@@ -38,7 +38,7 @@ VALUE is JSON (nested arrays give the shape), @FILE.json, or @FILE.png for an in
   --json              prints outputs as JSON
   --stream            calls a streaming method: each item on a line of its own
   --timeout MS        over all attempts (default 30000)
-${GATEWAY_HELP}
+${gatewayHelp(22)}
 
 Examples: shoal call cartoon image=@functions/demo/fish.png --out /tmp
           shoal call demo.Hello/sayHello '{"name":"sea"}'

@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { invalid } from '../../shared/wire/errors.ts'
+import { nearest } from './nearest.ts'
 
 /** One command of the CLI: its help, its options, and what it does. */
 export interface Command {
@@ -25,8 +26,12 @@ export function parse<const O extends Options>(args: string[], options: O, maxPo
     return parsed
   } catch (cause) {
     // Node explains on the lines and in the sentences that follow.
-    const [reason] = (cause as Error).message.split(/\.\s/)
-    throw invalid(`Cannot read the arguments: ${reason} (see --help)`, { cause })
+    const [reason = ''] = (cause as Error).message.split(/\.\s/)
+    const [, wrong] = /Unknown option '--([\w-]+)'/.exec(reason) ?? []
+    const meant = wrong === undefined ? undefined : nearest(wrong, Object.keys(options))
+    throw invalid(`Cannot read the arguments: ${reason} (${meant ? `did you mean --${meant}? ` : ''}see --help)`, {
+      cause,
+    })
   }
 }
 
@@ -44,8 +49,12 @@ export const GATEWAY_OPTIONS = {
   help: { type: 'boolean', short: 'h' },
 } as const
 
-export const GATEWAY_HELP = `  --gateway URL   the gateway (default $SHOAL_GATEWAY or http://127.0.0.1:8787)
-  --key KEY       an API key (default $SHOAL_KEY); loopback without keys needs none`
+/** @param column where the other options of the command have their words */
+export function gatewayHelp(column = 18, otherwise = 'or http://127.0.0.1:8787'): string {
+  const gateway = `the gateway (default $SHOAL_GATEWAY${otherwise.startsWith(',') ? '' : ' '}${otherwise})`
+  const key = 'an API key (default $SHOAL_KEY); loopback without keys needs none'
+  return `${'  --gateway URL'.padEnd(column)}${gateway}\n${'  --key KEY'.padEnd(column)}${key}`
+}
 
 export interface GatewayAccess {
   url: string

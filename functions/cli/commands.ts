@@ -1,18 +1,19 @@
 import process from 'node:process'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { Command } from './command.ts'
+import { nearest } from './nearest.ts'
 
 /** A command's code is loaded when it is asked for: most need little of what others need. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   start: async () => (await import('./start.ts')).start,
   worker: async () => (await import('./worker.ts')).worker,
   models: async () => (await import('./models.ts')).models,
-  jobs: async () => (await import('./jobs.ts')).jobs,
   call: async () => (await import('./call.ts')).call,
+  jobs: async () => (await import('./jobs.ts')).jobs,
   train: async () => (await import('./train.ts')).train,
+  keys: async () => (await import('./keys.ts')).keys,
   doctor: async () => (await import('./doctor.ts')).doctor,
   openapi: async () => (await import('./openapi.ts')).openapi,
-  keys: async () => (await import('./keys.ts')).keys,
 }
 
 /** Runs `shoal ARGS`. @throws whatever the command throws; `lineOf` words it */
@@ -24,7 +25,12 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!load) {
     const known = Object.keys(COMMANDS).join(', ')
-    throw invalid(`Cannot run "${name}": the command must be one of ${known}, got "${name}"`)
+    const meant = nearest(name, Object.keys(COMMANDS))
+    throw invalid(
+      `Cannot run "${name}": the command must be one of ${known}, got "${name}"${
+        meant ? ` (did you mean ${meant}?)` : ''
+      }`,
+    )
   }
   const command = await load()
   if (rest.includes('--help') || rest.includes('-h')) return void process.stdout.write(command.help)
@@ -47,5 +53,7 @@ async function help(): Promise<string> {
 Usage: shoal COMMAND [options]      shoal COMMAND --help
 
 ${lines.join('\n')}
+
+New here? npx shoal start, then open the address that it prints.
 `
 }

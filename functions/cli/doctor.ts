@@ -9,7 +9,7 @@ import { type CpuProfile, readProfile } from '../operations/cpu_profile.ts'
 import { type Inspected, inspectProcess } from '../operations/inspect.ts'
 import { listenerOf, systemView } from '../operations/proc.ts'
 import type { ProcessReport } from '../operations/process_report.ts'
-import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, type GatewayAccess, gatewayAccess, parse } from './command.ts'
+import { type Command, GATEWAY_OPTIONS, type GatewayAccess, gatewayAccess, gatewayHelp, parse } from './command.ts'
 import { wholeNumber } from './command.ts'
 import { type Diagnosis, textOf } from './doctor_text.ts'
 
@@ -25,7 +25,7 @@ Usage: shoal doctor [--gateway URL | --pid PID] [--profile FILE] [--heap FILE] [
   --seconds N     how long to sample (default 5)
   --heap FILE     writes a heap snapshot (the process stands still meanwhile): take two, an hour apart, and compare
   --json          prints the report as JSON
-${GATEWAY_HELP} (scope "admin")
+${gatewayHelp()} (scope "admin")
 
 A gateway on this machine that does not answer is looked into by its process.
 `

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import process from 'node:process'
 import type { JobView } from '../../shared/contracts/jobs.ts'
 import { invalid } from '../../shared/wire/errors.ts'
-import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse } from './command.ts'
+import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse } from './command.ts'
 import { request } from './request.ts'
 
 const HELP = `Hands calls in that are kept until someone can do them, and asks what became of them.
@@ -10,13 +10,13 @@ const HELP = `Hands calls in that are kept until someone can do them, and asks w
 Usage: shoal jobs submit FILE.json|FILE.ndjson|- [--idempotency-key KEY]
        shoal jobs submit SERVICE/METHOD '{"a":1}' [--idempotency-key KEY]
        shoal jobs get ID            its state, and its result once it is done
-       shoal jobs list              the latest dead jobs, and what they died of
+       shoal jobs list              how many wait, the latest dead jobs, and what they died of
        shoal jobs retry ID          queues a dead job again
        shoal jobs cancel ID
 
   A file holds a job as JSON, or many, one on each line:
   {"model":"m","inputs":{"x":{"$tensor":"float32","shape":[1,2],"data":[1,2]}},"options":{"priority":"low"}}
-${GATEWAY_HELP}
+${gatewayHelp()}
 `
 
 export const jobs: Command = {
@@ -29,8 +29,15 @@ export const jobs: Command = {
     }, 3)
     const access = gatewayAccess(values, process.env)
     if (action === 'list') {
-      const { jobs } = await request<{ jobs: JobView[] }>(access, 'GET', '/jobs?state=dead')
-      return void process.stdout.write(jobs.length === 0 ? 'no dead jobs\n' : jobs.map(oneLine).join(''))
+      const { jobs, queued, running } = await request<{ jobs: JobView[]; queued: number; running: number }>(
+        access,
+        'GET',
+        '/jobs?state=dead',
+      )
+      const counts = `${queued} waiting, ${running} running, ${
+        jobs.length === 0 ? 'none' : `your latest ${jobs.length}`
+      } dead\n`
+      return void process.stdout.write(counts + jobs.map(oneLine).join(''))
     }
     if (!['submit', 'get', 'retry', 'cancel'].includes(action)) {
       throw invalid(`Cannot run "jobs ${action}": submit, get, list, retry or cancel is required, got "${action}"`)

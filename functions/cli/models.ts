@@ -5,10 +5,10 @@ import { invalid } from '../../shared/wire/errors.ts'
 import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 import {
   type Command,
-  GATEWAY_HELP,
   GATEWAY_OPTIONS,
   type GatewayAccess,
   gatewayAccess,
+  gatewayHelp,
   parse,
   wholeNumber,
 } from './command.ts'
@@ -33,7 +33,7 @@ in pieces, and what the gateway has already is not sent again.
   --public        volunteers may compute it: they see its weights and what it is asked
   --cache S       keeps its answers for S seconds, for callers who ask the same again
   --json          prints the manifest(s) as JSON
-${GATEWAY_HELP}
+${gatewayHelp()}
 `
 
 export const models: Command = {
@@ -113,7 +113,9 @@ async function push(
 }
 
 async function setAlias(access: GatewayAccess, [name, alias, version]: string[]): Promise<void> {
-  if (!name || !alias || !version) throw invalid('Cannot name a version: NAME ALIAS VERSION are required')
+  if (!name || !alias || !version) {
+    throw invalid('Cannot name a version: NAME ALIAS VERSION are required, such as digits stable 2')
+  }
   const path = `/models/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`
   if (version === 'none') await request(access, 'DELETE', path)
   else await request(access, 'PUT', path, { body: encodeUtf8(JSON.stringify({ version })) })

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import process from 'node:process'
 import { pathToFileURL } from 'node:url'
@@ -7,7 +8,7 @@ import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { type Command, parse } from './command.ts'
 
 export const openapi: Command = {
-  summary: 'print the OpenAPI document of a module of contracts',
+  summary: 'prints the OpenAPI document of a module of contracts',
   help: `Usage: shoal openapi FILE [options]
 
 FILE is a module, in TypeScript or JavaScript, that exports contracts (defineService). The OpenAPI 3.1 document of all of
@@ -40,6 +41,7 @@ Example: shoal openapi functions/hello/contract.ts --server http://127.0.0.1:878
 }
 
 async function load(file: string): Promise<Record<string, unknown>> {
+  if (!existsSync(file)) throw invalid(`Cannot load ${file}: a module is required, got no such file`)
   try {
     return await import(pathToFileURL(resolve(file)).href)
   } catch (cause) {

@@ -13,7 +13,7 @@ import { trainingDisplay } from '../trainer/display.ts'
 import { optimizerOf } from '../trainer/optimizer.ts'
 import { trainOnGateway } from '../trainer/run.ts'
 import { openOwnGateway, openTabs, startWorkers } from '../trainer/trainer_gateway.ts'
-import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse, wholeNumber } from './command.ts'
+import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
 import { request } from './request.ts'
 
 const LOSSES: Readonly<Record<string, LossName>> = {
@@ -55,12 +55,7 @@ Usage: shoal train --model M.onnx --data D --out trained.onnx [options]
   --push NAME        pushes the trained model to the gateway, as the next version
   --json             one JSON object per line: every step, validation, checkpoint
   --port N           port of the run's own gateway, where --gateway names none (default: a free one)
-${
-    GATEWAY_HELP.replace(
-      '(default $SHOAL_GATEWAY or http://127.0.0.1:8787)',
-      '(default $SHOAL_GATEWAY, or one of its own)',
-    )
-  }
+${gatewayHelp(21, ', or one of its own')}
 `
 
 export const train: Command = {

@@ -6,7 +6,7 @@ import { invalid } from '../../shared/wire/errors.ts'
 import { type HostDevice, isHostDevice, openHostEngine, type Refusal } from '../worker/host_engine.ts'
 import { type HttpHost, startHttpHost } from '../worker/http_host.ts'
 import { watchProcess } from '../operations/process_report.ts'
-import { type Command, GATEWAY_HELP, GATEWAY_OPTIONS, gatewayAccess, parse, wholeNumber } from './command.ts'
+import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
 import { onStopSignal } from './stop_signal.ts'
 import { joinChromium, joinInProcess, type Member, type MemberOptions } from './worker_members.ts'
 
@@ -29,7 +29,7 @@ Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm
   --url URL        how gateways reach this host (default: where it listens)
   --verbose        logs as JSON lines on stderr
   --token KEY      a key with scope "worker", or "volunteer" to see public models alone; the same as --key
-${GATEWAY_HELP}
+${gatewayHelp(19)}
 
 webgpu and onnxruntime-node are optional packages: they are looked for in the current folder, beside Shoal, or in the
 folder $SHOAL_PACKAGES.

@@ -200,6 +200,6 @@ async function chooseGuard({ host, env, dataDir, ownKey }: HostOptions): Promise
   if (LOOPBACK.test(host)) return { mode: 'open' }
   throw new RpcError(
     'failed_precondition',
-    `Cannot listen on ${host}: an address other than loopback requires an API key, got none (make one: npx shoal keys create --scope admin)`,
+    `Cannot listen on ${host}: an address other than loopback requires an API key, got none (make one: npx shoal keys create --scope admin --data-dir ${dataDir})`,
   )
 }

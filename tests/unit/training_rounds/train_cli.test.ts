@@ -47,5 +47,5 @@ describe('shoal train', () => {
     expect(await said(...files, '--wire', 'int4')).toContain('--wire must be one of fp32, fp16, int8')
     expect(await said(...files, '--lr', 'fast')).toContain('--lr: a number from 0 up is required, got "fast"')
     expect(await said(...files, '--workers', '0')).toContain('Cannot train m.onnx: an ONNX file is required')
-  })
+  }, 180_000)
 })
