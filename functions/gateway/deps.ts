@@ -12,7 +12,7 @@ import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { Guard } from './guard.ts'
-import type { HostKind } from './host_token.ts'
+import type { HostAddress } from './host_token.ts'
 import type { Infer } from './inference.ts'
 
 /** All that the gateway's routes need, wired by the runtime's entry: node.ts, deno.ts or cloudflare.ts. */
@@ -29,8 +29,8 @@ export interface GatewayDeps {
   /** Calls a service by name over the registry. */
   route: Send
   infer: Infer
-  /** The token that gateways present to the host or function of that address. */
-  hostToken(url: string, kind: HostKind): Promise<string>
+  /** The token that gateways present to the host or function of that address, if that key registered it. */
+  hostToken(address: HostAddress): Promise<string>
   /** Every pool that can be reached now, with a way to call it. */
   pools(): Promise<{ instance: LeasedInstance; send: Send }[]>
   relays: Relays

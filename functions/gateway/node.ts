@@ -11,6 +11,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
+import { guardedLookup } from './guarded_lookup.ts'
 import { nodeRpc } from './node_rpc.ts'
 import { nodeUpstream } from './node_upstream.ts'
 import { NodeSocket, openSocket } from '../worker/node_socket.ts'
@@ -48,7 +49,11 @@ const CONNECTIONS = {
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
   const { app, guard, rpc, store, local, endStreams, close } = await openHostGateway(
-    { upstream: nodeUpstream(), openSocket, ...options },
+    {
+      upstream: nodeUpstream(),
+      openSocket: (url, headers) => openSocket(url, headers, guardedLookup()),
+      ...options,
+    },
     upgrade,
   )
   const serveRpc = nodeRpc(guard, rpc)

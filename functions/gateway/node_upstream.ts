@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Bytes } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
@@ -7,6 +8,7 @@ import { metadataOfResponse } from '../../shared/rpc/metadata.ts'
 import type { RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
 import { fetchTransport, headersOf, pathOf, readAnswer } from '../../shared/rpc/transports/fetch.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
+import { guardedLookup } from './guarded_lookup.ts'
 
 /** Ways to services that have an address of their own. */
 export interface Upstream {
@@ -26,9 +28,11 @@ type Headers = Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseStar
  * Upstream calls on Node, the same on the wire as fetchTransport's. Node's `fetch` costs the gateway's process about
  * five times as much for a small call: this is the client beneath it, without the web's objects and streams. Each call
  * has a connection to itself while it runs; connections are kept for the next, and an address without any is forgotten.
+ * @param resolve how names become addresses, which are looked at before they are connected to; the system's by default
  */
-export function nodeUpstream(): Upstream {
+export function nodeUpstream(resolve?: LookupFunction): Upstream {
   const agent = new Agent({
+    connect: { lookup: guardedLookup(resolve) },
     // A call's own deadline ends it, and may be longer than these would allow.
     headersTimeout: 0,
     bodyTimeout: 0,

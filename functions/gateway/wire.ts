@@ -19,9 +19,10 @@ import type { Send } from '../../shared/rpc/send.ts'
 import type { SocketPool } from '../../shared/rpc/socket_pool.ts'
 import type { Instance, LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { JobStore } from '../../shared/stores/job_store.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps, ProcessProbe, Relays } from './deps.ts'
 import type { Guard } from './guard.ts'
-import { type HostKind, hostToken } from './host_token.ts'
+import { type HostAddress, hostToken } from './host_token.ts'
 import { createInference } from './inference.ts'
 
 /** What differs between Node, Deno and Cloudflare. */
@@ -105,7 +106,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
     watch: platform.lasting ? new RegistryWatch(table, clock) : undefined,
     catalog,
     route,
-    hostToken: (url, kind) => hostToken(platform.secret(), url, kind),
+    hostToken: (address) => hostToken(platform.secret(), address),
     infer: createInference({ catalog, route, results }),
     jobs: {
       store,
@@ -148,28 +149,44 @@ function connector(platform: Platform): (instance: LeasedInstance) => Send | und
   const { reachRelay, reachUrl = (url, headers) => fetchTransport(url, { headers }).send, sockets } = platform
   const [urls, hosts, functions] = [new Map<string, Send>(), new Map<string, Send>(), new Map<string, Send>()]
   /** With the token that an instance was given, which takes a moment to derive. */
-  const reachAs = (kind: HostKind, url: string, hasSockets: boolean): Send => {
+  const reachAs = (address: HostAddress, hasSockets: boolean): Send => {
+    const { kind, url } = address
     let send: Send | undefined
     const open = async (): Promise<Send> => {
-      const headers = { authorization: `Bearer ${await hostToken(platform.secret(), url, kind)}` }
-      const plain = kind === 'host' ? reachUrl(url, headers) : reachUrl(url)
+      const headers = { authorization: `Bearer ${await hostToken(platform.secret(), address)}` }
+      const plain = kind === 'host' ? asGateway(reachUrl(url, headers), url) : reachUrl(url)
       return send ??= sockets && hasSockets ? sockets.connect(url, headers, plain) : plain
     }
     // Its value is kept and not its promise: on Cloudflare a request must not wait for what another has begun.
     return (request) => send ? send(request) : open().then((send) => send(request))
   }
-  return ({ address, service }) => {
+  return ({ address, service, owner }) => {
     if (address.kind === 'relay') return reachRelay(address.name)
     const { url } = address
     const hasSockets = sockets !== undefined && address.sockets === true
     const isPool = service === Pool.name
     const known = isPool ? hosts : hasSockets ? functions : urls
-    let send = known.get(url)
+    const key = isPool || hasSockets ? `${owner ?? ''} ${url}` : url
+    let send = known.get(key)
     if (send) return send
     // Addresses come and go; what is dropped here is made anew with the next call, and its socket ends when it is idle.
     if (known.size >= LIMITS.maxUpstreams) known.clear()
-    send = isPool || hasSockets ? reachAs(isPool ? 'host' : 'function', url, hasSockets) : reachUrl(url)
-    known.set(url, send)
+    send = isPool || hasSockets
+      ? reachAs({ kind: isPool ? 'host' : 'function', url, owner }, hasSockets)
+      : reachUrl(url)
+    known.set(key, send)
     return send
   }
+}
+
+/** That a host does not take its gateway's token is not its caller's fault: another may take the call. */
+function asGateway(send: Send, url: string): Send {
+  return (request) =>
+    send(request).catch((thrown) => {
+      if (!(thrown instanceof RpcError) || thrown.code !== 'unauthenticated') throw thrown
+      throw new RpcError('unavailable', `Cannot call the host at ${url}: it takes another token than the gateway's`, {
+        cause: thrown,
+        neverSent: true,
+      })
+    })
 }

@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { WebSocket } from 'ws'
 import { LIMITS } from '../../shared/base/limits.ts'
@@ -16,14 +17,20 @@ function zeroMask(mask: Uint8Array): void {
 /**
  * A socket to a relay, a function or a host on Node. `ws` and not the built-in WebSocket: it carries the relay benchmark's
  * calls at about half the processor time, and bounds what one message may hold.
+ * @param lookup how a name becomes an address; the system's way by default
  */
-export function openSocket(url: string | URL, headers?: Readonly<Record<string, string>>): SocketLike {
+export function openSocket(
+  url: string | URL,
+  headers?: Readonly<Record<string, string>>,
+  lookup?: LookupFunction,
+): SocketLike {
   const { protocol, hostname } = new URL(url)
   const options = {
     headers,
     perMessageDeflate: false,
     maxPayload: LIMITS.maxFrameBytes,
     followRedirects: false,
+    ...(lookup && { lookup }),
     ...((protocol === 'wss:' || LOOPBACK.test(hostname)) && { generateMask: zeroMask }),
   }
   return new NodeSocket(new WebSocket(url, SUBPROTOCOL, options))

@@ -28,7 +28,7 @@ export function rowsByService(instances: readonly Instance[]): Map<string, Lease
 }
 
 function encodeRecord(instance: Instance): string {
-  const { id, service, version, group, address, incarnation, ttlMs, weight, zone } = instance
+  const { id, service, version, group, address, incarnation, ttlMs, weight, zone, owner } = instance
   checkName('service', service)
   checkName('instance id', id)
   checkName('incarnation', incarnation)
@@ -41,7 +41,18 @@ function encodeRecord(instance: Instance): string {
   const where = address.kind === 'url'
     ? { kind: address.kind, url: address.url, ...(address.sockets && { sockets: true }) }
     : { kind: address.kind, name: address.name }
-  const record = JSON.stringify({ id, service, version, group, address: where, incarnation, ttlMs, weight, zone })
+  const record = JSON.stringify({
+    id,
+    service,
+    version,
+    group,
+    address: where,
+    incarnation,
+    ttlMs,
+    weight,
+    zone,
+    owner,
+  })
   if (record.length > LIMITS.maxLeaseRecordLength) {
     throw invalid(
       `Cannot renew a lease: its record must have at most ${LIMITS.maxLeaseRecordLength} characters, got ${record.length}`,

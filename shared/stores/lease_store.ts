@@ -68,6 +68,8 @@ export interface Instance {
   /** Relative capacity, 1 by default. */
   weight: number
   zone: string
+  /** The key that registered it, for instances whose identity matters. Only gateways set it, and they show it to nobody. */
+  owner?: string
 }
 
 export interface LeasedInstance extends Instance {

@@ -8,7 +8,7 @@ import { Tensor } from '../../shared/wire/tensor.ts'
 import { affine, affineModel } from '../fixtures/models.ts'
 import { startCli, temporaryFolder } from '../fixtures/process.ts'
 import { eventually } from './expectations.ts'
-import { ask, inferenceAt } from './gateway_http.ts'
+import { ask, bearer, inferenceAt } from './gateway_http.ts'
 import type { Keys } from './gateway_suite.ts'
 import { handshake } from './socket_handshake.ts'
 
@@ -139,8 +139,11 @@ export function hostCases(at: () => string): void {
   }, 60_000)
 }
 
-/** Who may register a host, where keys are needed. */
-export function hostKeyCases(at: () => string, keys: () => Keys): void {
+/**
+ * Who may register a host, where keys are needed.
+ * @param hosts two keys that may
+ */
+export function hostKeyCases(at: () => string, keys: () => Keys, hosts: () => readonly Headers[]): void {
   const record = {
     id: 'host_made_up',
     service: Pool.name,
@@ -163,6 +166,50 @@ export function hostKeyCases(at: () => string, keys: () => Keys): void {
       token: expect.stringMatching(/^[0-9a-f]{64}$/),
     }])
     expect((await ask(at(), 'DELETE', leave, { headers: keys().admin })).status).toBe(204)
+  })
+
+  it('tells nobody another’s token, whose address they may register', async () => {
+    const [owner = {}, thief = {}] = hosts()
+    await using host = await openHost(at(), 'owned', owner)
+    const headers = keys().call
+    await eventually(async () => (await listedAt(at(), headers)).some(({ name }) => name === 'owned'))
+    const stolen = { ...record, id: 'host_thief', url: host.url }
+    const { status, json: { token } } = await ask(at(), 'POST', '/registry/instances', { json: stolen, headers: thief })
+    expect([status, token]).toEqual([201, expect.stringMatching(/^[0-9a-f]{64}$/)])
+    const call = await ask(host.url, 'POST', '/rpc/shoal.Pool/workers', { json: {}, headers: bearer(token) })
+    expect([call.status, call.json.code]).toEqual([401, 'unauthenticated'])
+    // Calls by that address are the gateway's to lose, not a caller's.
+    await ask(at(), 'PUT', '/models/owned/versions/1', { body: affineModel(WEIGHTS), headers: keys().admin })
+    const inputs = { x: Tensor.from('float32', [1, 3], [1, 2, 3]) }
+    for (let i = 0; i < 20; i++) {
+      const { outputs } = await inferenceAt(at(), { headers }).infer({ model: 'owned', inputs }, { timeoutMs: 20_000 })
+      expect([...outputs.y?.data as Float32Array]).toEqual(affine(WEIGHTS, [1, 2, 3]))
+    }
+    // Nor can they speak for what is another's: neither replace it nor see it off.
+    const { name } = host.relay
+    const taken = await ask(at(), 'POST', '/registry/instances', { json: { ...stolen, id: name }, headers: thief })
+    expect([taken.status, taken.json.title]).toEqual([403, 'permission_denied'])
+    const listed = await ask(at(), 'GET', `/registry/services/${Pool.name}`, { headers })
+    const { incarnation } = listed.json.instances.find(({ id }: { id: string }) => id === name)
+    const goodbye = `/registry/instances/${name}?service=${Pool.name}&incarnation=${incarnation}`
+    expect((await ask(at(), 'DELETE', goodbye, { headers: thief })).status).toBe(403)
+    expect(listed.text).not.toMatch(/owner|token/)
+    const own = `/registry/instances/host_thief?service=${Pool.name}&incarnation=one`
+    expect((await ask(at(), 'DELETE', own, { headers: thief })).status).toBe(204)
+  }, 60_000)
+
+  it('gives each key a token of its own for a function’s sockets, whoever’s the address is', async () => {
+    const function_ = { ...record, id: 'socketed', service: 'demo.Socketed', version: '1.0.0', sockets: true }
+    const tokenOf = async (headers: Headers) =>
+      (await ask(at(), 'POST', '/registry/instances', { json: function_, headers })).json.token
+    const askers = [keys().service, ...hosts(), keys().admin]
+    const tokens: string[] = []
+    for (const headers of askers) tokens.push(await tokenOf(headers))
+    expect(new Set(tokens).size).toBe(askers.length)
+    expect(tokens).toEqual(askers.map(() => expect.stringMatching(/^[0-9a-f]{64}$/)))
+    expect(await tokenOf(keys().service)).toBe(tokens[0])
+    const leave = '/registry/instances/socketed?service=demo.Socketed&incarnation=one'
+    expect((await ask(at(), 'DELETE', leave, { headers: keys().service })).status).toBe(204)
   })
 
   it('registers no other service of Shoal’s own', async () => {

@@ -5,6 +5,7 @@ import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { createKey, type KeyRecord, type Scope, SCOPES } from '../../shared/stores/keys.ts'
 import { temporaryFolder } from '../fixtures/process.ts'
+import { abuseCases, abuseKeyCases } from './gateway_abuse_cases.ts'
 import { binaryCases } from './gateway_binary_cases.ts'
 import { cancellationCases } from './gateway_cancellation_cases.ts'
 import { hostCases, hostKeyCases } from './gateway_host_cases.ts'
@@ -112,6 +113,7 @@ export function gatewaySuite(
           refusalCases(at)
           if (!forgetsBrokenRequests) brokenRequestCases(at)
         })
+        describe('abuse', () => abuseCases(at))
         describe('operations', () => operationCases(at))
         describe('workers', () => workerCases(at, () => silent))
         describe('hosts', () => hostCases(at))
@@ -123,10 +125,13 @@ export function gatewaySuite(
       let gateway: GatewayUnderTest
       let worker: { stop(): Promise<void> } | undefined
       let keys: Keys
+      let hosts: { authorization: string }[]
       beforeAll(async () => {
         const made = await Promise.all(SCOPES.map((scope) => createKey([scope], systemClock)))
         keys = Object.fromEntries(SCOPES.map((scope, i) => [scope, bearer(made[i]?.text ?? '')])) as Keys
-        gateway = await start(made.map(({ record }) => record))
+        const forHosts = await Promise.all([1, 2].map(() => createKey(['worker', 'service'], systemClock)))
+        hosts = forHosts.map(({ text }) => bearer(text))
+        gateway = await start([...made, ...forHosts].map(({ record }) => record))
         worker = await join(gateway.url, keys.worker)
       })
       afterAll(async () => {
@@ -135,12 +140,13 @@ export function gatewaySuite(
       })
 
       describe('keys', () => keyCases(() => gateway.url, () => keys))
-      describe('hosts', () => hostKeyCases(() => gateway.url, () => keys))
+      describe('hosts', () => hostKeyCases(() => gateway.url, () => keys, () => hosts))
       for (const way of keepsSockets ? ['http', 'socket'] as const : ['http'] as const) {
         describe(`functions: ${way}`, () => functionKeyCases(() => gateway.url, () => keys, way))
       }
       describe('jobs', () => jobKeyCases(() => gateway.url, () => keys))
       describe('paths', () => pathCases(() => gateway.url, () => keys))
+      describe('abuse', () => abuseKeyCases(() => gateway.url, () => keys))
     })
   })
 }

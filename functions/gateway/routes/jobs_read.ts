@@ -1,4 +1,4 @@
-import { decodeUtf8, encodeUtf8, sha256Hex } from '../../../shared/base/bytes.ts'
+import { type Bytes, sha256Hex } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { Inference } from '../../../shared/contracts/inference.ts'
 import { isInternal } from '../../../shared/contracts/internal.ts'
@@ -36,19 +36,19 @@ export async function readSubmission(request: Request): Promise<Submission> {
     )
   }
   const body = await readBody(request, codec === 'msgpack' ? LIMITS.maxMessageBytes : LIMITS.maxJsonBytes)
-  const isLines = codec === 'lines'
-  const message = isLines ? readLines(body) : codec === 'json' ? decodeJson(body) : decode(body)
-  const isBatch = Array.isArray(message)
-  const items: unknown[] = isBatch ? message : [message]
-  if (items.length < 1 || items.length > LIMITS.maxJobBatch) {
-    throw invalid(`Cannot read the jobs: 1 to ${LIMITS.maxJobBatch} may come at once, got ${items.length}`)
-  }
   const name = readKey(request.headers.get('idempotency-key'))
   return {
-    orders: items.map((item, i) => toOrder(item, codec === 'msgpack' ? 'msgpack' : 'json', isBatch ? `at ${i}, ` : '')),
-    isBatch,
+    ...(codec === 'lines' ? { orders: ordersOfLines(body), isBatch: true } : ordersOf(body, codec)),
     ...(name !== undefined && { key: { name, fingerprint: await sha256Hex(body) } }),
   }
+}
+
+function ordersOf(body: Bytes, codec: 'json' | 'msgpack'): Pick<Submission, 'orders' | 'isBatch'> {
+  const message = codec === 'json' ? decodeJson(body) : decode(body)
+  const isBatch = Array.isArray(message)
+  const items: unknown[] = isBatch ? message : [message]
+  requireCount(items.length)
+  return { orders: items.map((item, i) => toOrder(item, codec, isBatch ? `at ${i}, ` : '')), isBatch }
 }
 
 const CODECS: Readonly<Record<string, 'json' | 'msgpack' | 'lines'>> = {
@@ -59,18 +59,42 @@ const CODECS: Readonly<Record<string, 'json' | 'msgpack' | 'lines'>> = {
   'application/jsonl': 'lines',
 }
 
-function readLines(body: Uint8Array): unknown[] {
-  let text: string
-  try {
-    text = decodeUtf8(body)
-  } catch (cause) {
-    throw invalid('Cannot read the jobs: NDJSON must be UTF-8', { cause })
+/**
+ * Each line becomes an order before the next is read: what lines hold once read may be many times their bytes, and there
+ * are 32 MiB of them.
+ */
+function ordersOfLines(body: Bytes): JobOrder[] {
+  const count = countLines(body)
+  requireCount(count)
+  const orders: JobOrder[] = []
+  for (const line of linesOf(body)) orders.push(toOrder(decodeJson(line), 'json', `at ${orders.length}, `))
+  return orders
+}
+
+/** Counted first: refusing the last line too many must not cost the work of all before it. */
+function countLines(body: Bytes): number {
+  let count = 0
+  for (const _ of linesOf(body)) count++
+  return count
+}
+
+/** Lines with more than white space in them. No byte of a longer UTF-8 character is a line's end. */
+function* linesOf(body: Bytes): Generator<Bytes> {
+  for (let at = 0; at < body.byteLength;) {
+    const found = body.indexOf(NEWLINE, at)
+    const end = found < 0 ? body.byteLength : found
+    while (at < end && WHITE_SPACE.includes(body[at] ?? 0)) at++
+    if (at < end) yield body.subarray(at, end)
+    at = end + 1
   }
-  const lines = text.split('\n').filter((line) => line.trim() !== '')
-  if (lines.length > LIMITS.maxJobBatch) {
-    throw invalid(`Cannot read the jobs: 1 to ${LIMITS.maxJobBatch} may come at once, got ${lines.length}`)
-  }
-  return lines.map((line) => decodeJson(encodeUtf8(line)))
+}
+
+const NEWLINE = 0x0a
+const WHITE_SPACE: readonly number[] = [0x20, 0x09, 0x0d]
+
+function requireCount(count: number): void {
+  if (count >= 1 && count <= LIMITS.maxJobBatch) return
+  throw invalid(`Cannot read the jobs: 1 to ${LIMITS.maxJobBatch} may come at once, got ${count}`)
 }
 
 /** A quoted string, as the draft standard has it, or plain text. */

@@ -10,6 +10,7 @@ import type { Instance } from '../../../shared/stores/lease_store.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
 import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import type { CallerVariables } from '../guard.ts'
 import { isForbiddenHost } from '../forbidden_host.ts'
 import { toProblem } from './problem.ts'
 import { services } from './services.ts'
@@ -38,8 +39,8 @@ export const instance = z.strictObject({
  * Registration of functions and hosts that have a URL of their own, and the listing of what is registered. Hosts, which
  * serve `shoal.Pool`, and functions with sockets are answered the token with which gateways will call them.
  */
-export function registry(deps: GatewayDeps): Hono {
-  const app = new Hono()
+export function registry(deps: GatewayDeps): Hono<CallerVariables> {
+  const app = new Hono<CallerVariables>()
 
   app.post('/instances', async (context) => {
     const record = readInstance(decodeJson(await readBody(context.req.raw, LIMITS.maxControlBytes)))
@@ -57,7 +58,7 @@ export function registry(deps: GatewayDeps): Hono {
   app.delete('/instances/:id', async (context) => {
     const { service, incarnation } = context.req.query()
     if (!service || !incarnation) throw invalid('Cannot leave: the queries "service" and "incarnation" are required')
-    await admitHost(deps, service, context)
+    await admitHost(deps, { service, id: context.req.param('id') }, context)
     await deps.leases.leave(service, context.req.param('id'), incarnation)
     return context.body(null, 204)
   })
@@ -71,25 +72,38 @@ export function registry(deps: GatewayDeps): Hono {
 async function renew(
   deps: GatewayDeps,
   record: Instance & { address: { kind: 'url' } },
-  context: Context,
+  context: Context<CallerVariables>,
 ): Promise<{ id: string; ttlMs: number; token?: string }> {
-  await admitHost(deps, record.service, context)
-  const refused = await deps.leases.renew([record])
+  const { id, ttlMs, service, address } = record
+  await admitHost(deps, record, context)
+  const kind = service === Pool.name ? 'host' : address.sockets ? 'function' : undefined
+  // Whoever is called with a token is its key's own: the same address is another's, by another key.
+  const owner = kind && context.get('caller')
+  const refused = await deps.leases.renew([{ ...record, owner }])
   if (refused.length > 0) {
     throw new RpcError(
       'aborted',
       `Cannot register ${record.id}: its incarnation ${record.incarnation} is over; start a new one`,
     )
   }
-  const { id, ttlMs, service, address } = record
-  if (service === Pool.name) return { id, ttlMs, token: await deps.hostToken(address.url, 'host') }
-  return { id, ttlMs, ...(address.sockets && { token: await deps.hostToken(address.url, 'function') }) }
+  if (kind === undefined) return { id, ttlMs }
+  return { id, ttlMs, token: await deps.hostToken({ kind, url: address.url, owner }) }
 }
 
-/** A pool is given callers' inputs, as workers are: whoever registers one must be allowed both. */
-async function admitHost({ guard }: GatewayDeps, service: string, context: Context): Promise<void> {
+/**
+ * A pool is given callers' inputs, as workers are: whoever registers one must be allowed both. One that is known is the
+ * key's that registered it, as far as this gateway's table tells: its token is, whatever the table tells.
+ */
+async function admitHost(
+  { guard, table }: GatewayDeps,
+  { service, id }: Pick<Instance, 'service' | 'id'>,
+  context: Context<CallerVariables>,
+): Promise<void> {
   if (service !== Pool.name || guard.mode === 'open') return
-  await guard.ring.admit(context.req.header('authorization') ?? null, 'worker')
+  const key = await guard.ring.admit(context.req.header('authorization') ?? null, 'worker')
+  const known = (await table.view(service).catch(() => undefined))?.instances.find((one) => one.id === id)
+  if (!known || known.owner === key) return
+  throw new RpcError('permission_denied', `Cannot speak for ${id}: the key must be the one that registered it`)
 }
 
 function readInstance(json: unknown): Instance & { address: { kind: 'url' } } {

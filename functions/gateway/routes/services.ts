@@ -39,7 +39,7 @@ export function services(deps: GatewayDeps): Hono {
     if (instances.length === 0) {
       throw new RpcError('not_found', `Cannot list ${service}: no instance of it is registered`)
     }
-    return context.json({ service, ...state, tableAgeMs, ...kindsOf(instances), instances })
+    return context.json({ service, ...state, tableAgeMs, ...kindsOf(instances), instances: instances.map(shown) })
   })
 
   app.get('/:service/events', (context) => {
@@ -57,7 +57,7 @@ export function services(deps: GatewayDeps): Hono {
       const stopPings = pings(stream)
       try {
         for await (const { instances, ageMs } of news) {
-          const data = { service, tableAgeMs: ageMs, ...kindsOf(instances), instances }
+          const data = { service, tableAgeMs: ageMs, ...kindsOf(instances), instances: instances.map(shown) }
           await stream.writeSSE({ event: 'table', data: JSON.stringify(data) })
         }
       } finally {
@@ -103,6 +103,11 @@ interface Reading {
   /** Absent if they have not changed. */
   instances?: readonly LeasedInstance[]
   tableAgeMs: number
+}
+
+/** Whose key registered it is between gateways. */
+function shown({ owner: _, ...instance }: LeasedInstance) {
+  return instance
 }
 
 function kindsOf(instances: readonly LeasedInstance[]): { versions: string[]; groups: string[] } {

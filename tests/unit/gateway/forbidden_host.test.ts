@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isForbiddenHost } from '../../../functions/gateway/forbidden_host.ts'
+import { isForbiddenAddress, isForbiddenHost } from '../../../functions/gateway/forbidden_host.ts'
 
 const hostOf = (url: string) => new URL(url).hostname
 
@@ -15,6 +15,19 @@ describe('hosts that no function has', () => {
     'http://0/',
     'http://[::]/',
     'http://METADATA.google.internal./',
+    'http://0251.0376.0251.0376/',
+    'http://169.254.43518/',
+    'http://[::ffff:0:169.254.169.254]/',
+    'http://[::169.254.169.254]/',
+    'http://[64:ff9b::169.254.169.254]/',
+    'http://[2002:a9fe:a9fe::1]/',
+    'http://[febf::1]/',
+    'http://[ff02::1]/',
+    'http://224.0.0.1/',
+    'http://255.255.255.255/',
+    'http://100.100.100.200/',
+    'http://168.63.129.16/',
+    'http://instance-data.ec2.internal/',
   ])('%s is refused', (url) => {
     expect(isForbiddenHost(hostOf(url))).toBe(true)
   })
@@ -29,7 +42,20 @@ describe('hosts that no function has', () => {
     'http://[::ffff:127.0.0.1]/',
     'https://hello.example.com/',
     'http://169.254.example.com/',
+    'http://localhost./',
+    'http://223.255.255.1/',
+    'http://[fd00::254]/',
+    'http://[2002:7f00:1::1]/',
   ])('%s is allowed', (url) => {
     expect(isForbiddenHost(hostOf(url))).toBe(false)
   })
+})
+
+it('tells addresses that names were resolved to apart as well', () => {
+  for (const address of ['169.254.169.254', '::ffff:169.254.169.254', 'fe80::1%eth0', '0.0.0.0', '::', 'no:address']) {
+    expect([address, isForbiddenAddress(address)]).toEqual([address, true])
+  }
+  for (const address of ['127.0.0.1', '::1', '10.0.0.7', '2001:db8::1']) {
+    expect([address, isForbiddenAddress(address)]).toEqual([address, false])
+  }
 })

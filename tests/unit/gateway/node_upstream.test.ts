@@ -208,3 +208,31 @@ it('fails what is in flight when it is closed', async () => {
   await to.upstream.close()
   await call
 })
+
+it('connects to no forbidden address that a name resolves to, whatever it resolved to before', async () => {
+  await using to = await serving((_, outgoing) =>
+    outgoing.writeHead(200, { ...JSON_TYPE, connection: 'close' }).end('1')
+  )
+  const answers = ['127.0.0.1', '169.254.169.254', '::ffff:a9fe:a9fe', '127.0.0.1']
+  const asked: string[] = []
+  const upstream = nodeUpstream((name, options, callback) => {
+    asked.push(name)
+    const address = answers[asked.length - 1] ?? ''
+    const family = address.includes(':') ? 6 : 4
+    if (options.all) callback(null, [{ address, family }])
+    else callback(null, address, family)
+  })
+  const send = upstream.connect(to.url.replace('127.0.0.1', 'rebinding.example'))
+  expect((await send(requestOf({}, { payload: HELLO }))).kind).toBe('unary')
+  for (let i = 0; i < 2; i++) {
+    const error = await rejected(
+      send(requestOf({}, { payload: HELLO })),
+      'unavailable',
+      /rebinding.example must not resolve to a link-local or metadata address/,
+    )
+    expect(error.neverSent).toBe(true)
+  }
+  expect((await send(requestOf({}, { payload: HELLO }))).kind).toBe('unary')
+  expect(asked).toEqual(Array(4).fill('rebinding.example'))
+  await upstream.close()
+})
