@@ -12,6 +12,7 @@ import { readLeanModel } from './lean_model.ts'
 import { ManifestCache } from './manifest_cache.ts'
 import { type ModelOptions, withOptions } from './model_options.ts'
 import { fileInPieces, requirePieces } from './pieces.ts'
+import { PublicBlobs } from './public_blobs.ts'
 import { readSignature } from './signature.ts'
 
 /** Manifests read at once by `list`: a Worker may have six connections open. */
@@ -26,13 +27,17 @@ export class ModelCatalog {
   readonly #clock: Clock
   readonly #cache: ManifestCache
   readonly #aliases: Aliases
-  #public: { blobs: ReadonlySet<string>; readMs: number } | undefined
+  readonly #public: PublicBlobs
 
   constructor(blobs: BlobStore, options: { clock: Clock }) {
     this.#blobs = blobs
     this.#aliases = new Aliases(blobs)
     this.#clock = options.clock
     this.#cache = new ManifestCache(options.clock)
+    this.#public = new PublicBlobs(options.clock, async () => {
+      const models = await this.list()
+      return models.filter(({ visibility }) => visibility === 'public').flatMap(blobsOf)
+    })
   }
 
   /**
@@ -68,7 +73,7 @@ export class ModelCatalog {
           .#freeVersion(name)})`,
       )
     }
-    this.#cache.forget(name)
+    this.#forget(name)
     return stored
   }
 
@@ -130,17 +135,19 @@ export class ModelCatalog {
   async amend(name: string, version: string, options: ModelOptions): Promise<ModelManifest> {
     const amended = withOptions(await this.#require('change', name, version), options)
     await this.#blobs.put(keyOf(name, version), encodeManifest(amended))
-    this.#cache.forget(name)
+    this.#forget(name)
     return amended
   }
 
-  /** Whether volunteers may have a blob: some public version has it. True again or no more within DEFAULTS.manifestCacheMs. */
-  async isPublic(sha256: string): Promise<boolean> {
-    const known = this.#public
-    if (known?.blobs.has(sha256) && this.#clock.now() - known.readMs < DEFAULTS.manifestCacheMs) return true
-    const models = (await this.list()).filter(({ visibility }) => visibility === 'public')
-    this.#public = { blobs: new Set(models.flatMap(blobsOf)), readMs: this.#clock.now() }
-    return this.#public.blobs.has(sha256)
+  /** Whether volunteers may have a blob: some public version has it. Changes show as in PublicBlobs. */
+  isPublic(sha256: string): Promise<boolean> {
+    return this.#public.has(sha256)
+  }
+
+  /** What is known of a model has changed here: it is read anew. */
+  #forget(name: string): void {
+    this.#cache.forget(name)
+    this.#public.forget()
   }
 
   /** Names of versions that can be moved, by model. */
@@ -153,7 +160,7 @@ export class ModelCatalog {
     checkAlias(alias)
     await this.#require('name', name, version)
     await this.#aliases.set(name, alias, version)
-    this.#cache.forget(name)
+    this.#forget(name)
   }
 
   /** A missing alias is no error. */
@@ -161,7 +168,7 @@ export class ModelCatalog {
     checkName('find', name)
     checkAlias(alias)
     await this.#aliases.delete(name, alias)
-    this.#cache.forget(name)
+    this.#forget(name)
   }
 
   /**
@@ -184,7 +191,7 @@ export class ModelCatalog {
     }
     if (version === undefined) await Promise.all(Object.keys(aliases).map((alias) => this.#aliases.delete(name, alias)))
     for (const one of all) await this.#blobs.delete(keyOf(name, one))
-    this.#cache.forget(name)
+    this.#forget(name)
     const used = new Set((await this.list()).flatMap(blobsOf))
     for (const sha256 of new Set(removed.flatMap(blobsOf))) {
       if (!used.has(sha256)) await this.#blobs.delete(`blobs/${sha256}`)

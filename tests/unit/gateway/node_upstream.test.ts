@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, LookupFunction } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { expect, it } from 'vitest'
+import { guardedLookup } from '../../../functions/gateway/guarded_lookup.ts'
 import { nodeUpstream } from '../../../functions/gateway/node_upstream.ts'
+import { openSocket } from '../../../functions/worker/node_socket.ts'
 import { encodeUtf8 } from '../../../shared/base/bytes.ts'
 import type { Send } from '../../../shared/rpc/send.ts'
 import { fetchTransport } from '../../../shared/rpc/transports/fetch.ts'
@@ -213,15 +215,16 @@ it('connects to no forbidden address that a name resolves to, whatever it resolv
   await using to = await serving((_, outgoing) =>
     outgoing.writeHead(200, { ...JSON_TYPE, connection: 'close' }).end('1')
   )
-  const answers = ['127.0.0.1', '169.254.169.254', '::ffff:a9fe:a9fe', '127.0.0.1']
+  const answers = ['127.0.0.1', '169.254.169.254', '::ffff:a9fe:a9fe', '127.0.0.1', '169.254.169.254']
   const asked: string[] = []
-  const upstream = nodeUpstream((name, options, callback) => {
+  const resolve: LookupFunction = (name, options, callback) => {
     asked.push(name)
     const address = answers[asked.length - 1] ?? ''
     const family = address.includes(':') ? 6 : 4
     if (options.all) callback(null, [{ address, family }])
     else callback(null, address, family)
-  })
+  }
+  const upstream = nodeUpstream(resolve)
   const send = upstream.connect(to.url.replace('127.0.0.1', 'rebinding.example'))
   expect((await send(requestOf({}, { payload: HELLO }))).kind).toBe('unary')
   for (let i = 0; i < 2; i++) {
@@ -233,6 +236,9 @@ it('connects to no forbidden address that a name resolves to, whatever it resolv
     expect(error.neverSent).toBe(true)
   }
   expect((await send(requestOf({}, { payload: HELLO }))).kind).toBe('unary')
-  expect(asked).toEqual(Array(4).fill('rebinding.example'))
+  // Nor do sockets to the same place.
+  const socket = openSocket(to.url.replace(/^http:..127.0.0.1/, 'ws://rebinding.example'), {}, guardedLookup(resolve))
+  expect(await new Promise((resolve) => socket.addEventListener('close', ({ code }) => resolve(code)))).toBe(1006)
+  expect(asked).toEqual(Array(5).fill('rebinding.example'))
   await upstream.close()
 })
