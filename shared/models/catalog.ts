@@ -1,6 +1,5 @@
 import { decodeUtf8, encodeUtf8, readAll, sha256Hex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
-import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { compareVersions, isVersion } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
