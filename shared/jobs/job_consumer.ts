@@ -47,7 +47,7 @@ const FINAL: ReadonlySet<ErrorCode> = new Set([
   'unauthenticated',
 ])
 
-/** Between two exchanges: outcomes that come in together go out together. */
+/** Between two exchanges, while more is under way: outcomes that come in together go out together. */
 const GATHER_MS = 1
 /** Between two failed exchanges, and between two that found only what they could not do. */
 const PAUSE_MS = 1_000
@@ -74,6 +74,7 @@ export class JobConsumer {
   #again = false
   #closed = false
   #cancelRest = () => {}
+  #cancelGather = () => {}
   #cancelBeat = () => {}
   #beating = false
 
@@ -95,6 +96,7 @@ export class JobConsumer {
       return this.#turning
     }
     this.#cancelRest()
+    this.#cancelGather()
     return this.#turning = this.#turn().finally(() => this.#turning = undefined)
   }
 
@@ -108,6 +110,7 @@ export class JobConsumer {
     if (this.#closed) return
     this.#closed = true
     this.#cancelRest()
+    this.#cancelGather()
     await this.#turning
     const endsAtMs = this.#deps.clock.now() + graceMs
     while (this.#working.size > 0 && this.#deps.clock.now() < endsAtMs) {
@@ -198,7 +201,10 @@ export class JobConsumer {
   #gather(): void {
     if (this.#closed) return
     if (this.#turning) this.#again = true
-    else if (this.#outcomes.length === 1) this.#deps.clock.after(GATHER_MS, () => void this.wake())
+    else if (this.#working.size === 0) void this.wake()
+    else if (this.#outcomes.length === 1) {
+      this.#cancelGather = this.#deps.clock.after(GATHER_MS, () => void this.wake())
+    }
   }
 
   #end({ job }: Work): void {

@@ -18,7 +18,7 @@ import { LIMITS } from '../base/limits.ts'
 import { REASONS } from './job_store.ts'
 import { NOW } from './redis_scripts.ts'
 
-/** KEYS of every script below: those of fixed names. ARGV[1] is the prefix of the others. */
+/** KEYS of every script below but READ: those of fixed names. ARGV[1] is the prefix of the others. */
 export const FIXED_KEYS = [
   'running',
   'delayed',
@@ -234,12 +234,10 @@ return held
 
 export const READ = `
 -- Reads jobs.
--- KEYS  as FIXED_KEYS
--- ARGV  1 prefix, then ids
+-- KEYS  the jobs' hashes
 -- Returns for each {field, value, …}; {} if it is unknown.
-${NAMES}
 local jobs = {}
-for i = 2, #ARGV do jobs[i - 1] = call('HGETALL', P .. 'job:' .. ARGV[i]) end
+for i, job in ipairs(KEYS) do jobs[i] = redis.call('HGETALL', job) end
 return jobs
 `
 

@@ -92,7 +92,9 @@ export function redisJobs(redis: RedisCommands, options: { prefix?: string } = {
       return listOf(await run(EXTEND, [String(leaseMs), ...args])).map((held) => held === 1)
     },
     async read(ids) {
-      return listOf(await run(READ, ids)).map((fields, i) => stateOf(ids[i] ?? '', textsOf(fields)))
+      if (ids.length === 0) return []
+      const [found] = await runScripts(redis, [{ script: READ, keys: ids.map((id) => `${names}job:${id}`), args: [] }])
+      return listOf(found).map((fields, i) => stateOf(ids[i] ?? '', textsOf(fields)))
     },
     cancel: async (id) => await run(CANCEL, [id]) === 1,
     retry: async (id) => await run(RETRY, [id]) === 1,

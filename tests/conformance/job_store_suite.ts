@@ -263,9 +263,9 @@ export function jobStoreSuite(name: string, open: () => Promise<JobHarness>): Su
         expect((await refusal(submit(store, [job({ task: 'a\0b' })]))).code).to.equal('invalid_argument')
       }),
       'buries what was not done in time, whether it waited or was under way': using(async ({ store, elapse }) => {
-        const { id } = await submit(store, [job({ ttlMs: 30 }), job({ ttlMs: 30 })])
+        const { id } = await submit(store, [job({ ttlMs: 500 }), job({ ttlMs: 500 })])
         const taken = await takeOne(store)
-        await elapse(60)
+        await elapse(600)
         await eventually(async () => {
           await exchange(store)
           return (await store.read([`${id}.0`, `${id}.1`])).every((one) => one?.state === 'dead')

@@ -33,6 +33,28 @@ it('does what it is given and keeps the result', async () => {
   expect(world.clock.pending).toBe(0)
 })
 
+it('settles at once what was the last under way, and what ends beside others together with them', async () => {
+  const { calls, send } = held()
+  const world = openJobs({ send })
+  await world.submit({}, 4)
+  await world.clock.advance(10)
+  const before = world.exchanges()
+  calls[0]?.end(answer(0))
+  calls[1]?.end(answer(1))
+  await world.clock.advance(0)
+  expect([world.exchanges() - before, world.consumer.size]).toEqual([0, 2])
+  await world.clock.advance(1)
+  expect(world.exchanges() - before).toBe(1)
+  calls[2]?.end(answer(2))
+  calls[3]?.end(answer(3))
+  await world.clock.advance(0)
+  expect([world.exchanges() - before, await world.store.counts()]).toEqual([2, { queued: 0, running: 0 }])
+  await world.clock.advance(10)
+  expect(world.exchanges() - before).toBe(2)
+  await world.close()
+  expect(world.clock.pending).toBe(0)
+})
+
 it('asks an idle store no more than once in five seconds, and at once when woken', async () => {
   const world = openJobs({ send: echo })
   await world.consumer.wake()
