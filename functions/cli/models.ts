@@ -19,6 +19,7 @@ import { request } from './request.ts'
 const HELP = `Pushes models to a gateway, lists them, and makes new ones to train.
 
 Usage: shoal models push FILE.onnx --name NAME [--version 1] [--labels a,b,c] [--public] [--cache SECONDS]
+                                               [--warm-up 1,8,64]
        shoal models list
        shoal models alias NAME ALIAS VERSION|none     such as: shoal models alias digits stable 2
        shoal models delete NAME [--version V]         one version, or all of it
@@ -32,6 +33,7 @@ in pieces, and what the gateway has already is not sent again.
   --labels LIST   names of what the model tells apart, kept with it
   --public        volunteers may compute it: they see its weights and what it is asked
   --cache S       keeps its answers for S seconds, for callers who ask the same again
+  --warm-up LIST  sizes of runs that a worker makes on zeros when it has loaded the model, so that no call's is the first
   --json          prints the manifest(s) as JSON
 ${gatewayHelp()}
 `
@@ -48,6 +50,7 @@ export const models: Command = {
       labels: { type: 'string' },
       public: { type: 'boolean', default: false },
       cache: { type: 'string' },
+      'warm-up': { type: 'string' },
       json: { type: 'boolean', default: false },
     }, MOST_POSITIONALS[args[0] ?? ''] ?? 2)
     const [file] = rest
@@ -86,15 +89,19 @@ interface PushOptions {
   labels?: string
   public: boolean
   cache?: string
+  'warm-up'?: string
 }
 
 async function push(
   access: GatewayAccess,
   file: string,
-  { name, version, labels, cache, public: isPublic }: PushOptions,
+  { name, version, labels, cache, 'warm-up': warmUp, public: isPublic }: PushOptions,
 ): Promise<ModelManifest> {
   const options = {
     ...(isPublic && { visibility: 'public' }),
+    ...(warmUp !== undefined && {
+      warmUp: warmUp.split(',').map((size) => wholeNumber('warm-up', size, 1, LIMITS.maxBatch)),
+    }),
     ...(cache !== undefined && {
       cache: {
         ttlMs: wholeNumber('cache', cache, 1, LIMITS.maxResultTtlMs / 1000) * 1000,

@@ -71,9 +71,10 @@ function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promi
 }
 
 function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
-  const { sha256, signature: { batchable }, visibility, maxQueueDelayUs } = manifest
+  const { sha256, signature: { batchable }, visibility, maxQueueDelayUs, warmUp } = manifest
   const model: PoolRun['model'] = visibility === 'public' ? { sha256, batchable, public: true } : { sha256, batchable }
   if (maxQueueDelayUs !== undefined) model.maxQueueDelayUs = maxQueueDelayUs
+  if (warmUp && batchable) model.warmUp = [...warmUp]
   const { inputs, priority, caller } = call
   const value: PoolRun = { model, inputs, priority, caller }
   return {

@@ -159,6 +159,8 @@ export const LIMITS = {
   maxCurvePoints: 240,
   /** Training runs that a gateway remembers for the console. */
   maxShownRuns: 16,
+  /** Sizes of runs that a model asks to be warmed up for: every power of two up to the next limit. */
+  maxWarmUpSizes: 9,
   /** Samples joined into one run. */
   maxBatch: 256,
 } as const

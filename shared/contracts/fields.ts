@@ -12,6 +12,8 @@ export function isName(value: unknown): boolean {
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
 /** What a worker computes on: `cpu` is native code, `wasm` the same operators as WebAssembly. */
 export const device = z.enum(['webgpu', 'wasm', 'cpu'])
+/** Sizes of runs, in rows, that a model is to be warmed up for. */
+export const warmUpRows = z.array(z.int().min(1).max(LIMITS.maxBatch)).max(LIMITS.maxWarmUpSizes)
 /** A tensor as it stands in JSON, for documents. */
 const TENSOR_IN_JSON = {
   type: 'object',

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { device, name, sha256, tensors } from './fields.ts'
+import { device, name, sha256, tensors, warmUpRows } from './fields.ts'
 
 /**
  * What a pool must know of a model to run it: identity, whether calls may be joined along axis 0, and whether volunteers
@@ -13,6 +13,8 @@ export const modelRef = z.object({
   public: z.boolean().optional(),
   /** How long a call may wait for others to share its run though a worker is free; not at all where nothing is said. */
   maxQueueDelayUs: z.number().int().min(1).max(LIMITS.maxQueueDelayUs).optional(),
+  /** Sizes of runs, in rows, that a worker makes on zeros when it has loaded the model. */
+  warmUp: warmUpRows.optional(),
 })
 export type ModelRef = z.infer<typeof modelRef>
 

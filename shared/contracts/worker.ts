@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { device, sha256, tensors } from './fields.ts'
+import { device, sha256, tensors, warmUpRows } from './fields.ts'
 
 /**
  * What a worker serves on the socket it opened: runs of models. The relay joins calls into a run by writing their data one
@@ -17,6 +17,8 @@ export const Worker = defineService({
         inputs: tensors,
         /** Rows along axis 0 of every input and output, where calls were joined: the worker may pad them for its device. */
         rows: z.number().int().min(0).optional(),
+        /** Sizes of runs, in rows, to be made on zeros first, once after the model was loaded: no later one is slow. */
+        warmUp: warmUpRows.optional(),
       }),
       output: z.object({
         outputs: tensors,

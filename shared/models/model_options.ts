@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
+import { warmUpRows } from '../contracts/fields.ts'
 import { invalid } from '../wire/errors.ts'
 import type { ModelLoop, ModelManifest, Signature } from '../wire/signature.ts'
 
@@ -21,6 +22,11 @@ export const modelOptions = z.strictObject({
    * 0 ends it.
    */
   maxQueueDelayUs: z.number().int().min(0).max(LIMITS.maxQueueDelayUs).optional(),
+  /**
+   * Sizes of runs, in rows along axis 0, that a worker makes on zeros when it has loaded the model: a GPU compiles for each
+   * power of two, and the first run of each would be slow. None ends it.
+   */
+  warmUp: warmUpRows.optional(),
   /**
    * Whether calls may be joined along axis 0. Said of a model that leaves the axis unnamed, it is the author's word that
    * its rows are independent.
@@ -47,7 +53,7 @@ export function readOptions(json: unknown): ModelOptions {
 /** A manifest with options changed; those that are not named stay. @throws RpcError `invalid_argument` for a false `batch` */
 export function withOptions(
   manifest: ModelManifest,
-  { labels, visibility, cache, batch, loop, maxQueueDelayUs }: ModelOptions,
+  { labels, visibility, cache, batch, loop, maxQueueDelayUs, warmUp }: ModelOptions,
 ): ModelManifest {
   const { cache: kept, loop: keptLoop, ...rest } = manifest
   const wanted = cache === undefined ? kept : cache ?? undefined
@@ -60,6 +66,7 @@ export function withOptions(
     ...(labels && { labels }),
     ...(visibility && { visibility }),
     ...(maxQueueDelayUs !== undefined && { maxQueueDelayUs: maxQueueDelayUs || undefined }),
+    ...(warmUp && { warmUp: warmUp.length > 0 ? warmUp : undefined }),
     ...(wanted && { cache: wanted }),
     ...(loops && { loop: loops }),
   }

@@ -62,9 +62,9 @@ export function cutCalls(outputs: Tensors, rows: readonly number[]): { outputs: 
  * Pads the inputs of a joined run with zeros to the next power of two rows: a GPU compiles shaders per shape, so a few
  * sizes stay warm where every size would not. The worker does it: padding is nothing to send over a network.
  * @param rows of every input
+ * @param padded to so many, where not to the next power of two
  */
-export function padRows(inputs: Tensors, rows: number): Tensors {
-  const padded = paddedRows(rows)
+export function padRows(inputs: Tensors, rows: number, padded: number = paddedRows(rows)): Tensors {
   if (padded === rows) return inputs
   const result: Tensors = {}
   for (const [name, tensor] of Object.entries(inputs)) {
@@ -76,6 +76,15 @@ export function padRows(inputs: Tensors, rows: number): Tensors {
     result[name] = new Tensor(tensor.dtype, [padded, ...inner], concat([tensor.bytes, padding]))
   }
   return result
+}
+
+/** Zeros (empty strings) for a run of so many rows, padded, like the inputs of another in all else. */
+export function zerosLike(inputs: Tensors, rows: number): Tensors {
+  const none: Tensors = {}
+  for (const [name, { dtype, shape }] of Object.entries(inputs)) {
+    none[name] = new Tensor(dtype, [0, ...shape.slice(1)], new Uint8Array(0))
+  }
+  return padRows(none, 0, paddedRows(rows))
 }
 
 /**

@@ -248,7 +248,8 @@ export class Session {
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)
         const total = calls.length > 1 ? rows.reduce((sum, count) => sum + count, 0) : undefined
-        const { outputs, timings } = await client.run({ model: model.sha256, inputs, rows: total }, { signal })
+        const { sha256, warmUp } = model
+        const { outputs, timings } = await client.run({ model: sha256, inputs, rows: total, warmUp }, { signal })
         return { calls: cutCalls(outputs, rows), timings }
       },
     }

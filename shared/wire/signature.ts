@@ -37,6 +37,8 @@ export interface ModelManifest {
   visibility?: 'public' | 'private'
   /** How long its calls may wait for others to share their run though a worker is free; not at all where nothing is said. */
   maxQueueDelayUs?: number
+  /** Sizes of runs, in rows, that workers make on zeros when they have loaded it. None where nothing is said. */
+  warmUp?: readonly number[]
   /** Gateways may keep its answers: for how long, and how many bytes each of them. Not where nothing is said. */
   cache?: { ttlMs: number; maxBytes: number }
   /** How it is run again and again on its own outputs; not at all where nothing is said. */

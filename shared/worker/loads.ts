@@ -26,6 +26,8 @@ export interface Held {
   bytes: number
   /** Runs that need it. */
   users: number
+  /** Settles when it has been warmed up, if anyone asked for that. */
+  warm?: Promise<void>
 }
 
 /** What a loaded model takes for each byte of its file: its weights as the runtime keeps them, and on the device. */

@@ -3,13 +3,13 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { type Log, silentLog } from '../base/log.ts'
 import { Worker } from '../contracts/worker.ts'
 import type { Engine, RunResult } from '../engine/engine.ts'
-import { padRows, trimRows } from '../pool/join.ts'
+import { padRows, trimRows, zerosLike } from '../pool/join.ts'
 import { untilAborted } from '../rpc/deadline.ts'
 import type { Send } from '../rpc/send.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import { Loads } from './loads.ts'
+import { type Held, Loads } from './loads.ts'
 import type { ModelSource } from './model_source.ts'
 
 export interface RunServer {
@@ -54,14 +54,31 @@ export function serveRuns(deps: RunServerDeps): RunServer {
     })
   }
 
+  /** Runs on zeros, like those of a call in all but their rows. Not tied to that call: others wait for it, too. */
+  const warm = async (sha256: string, like: Record<string, Tensor>, sizes: readonly number[]): Promise<void> => {
+    for (const rows of sizes) {
+      try {
+        await run(sha256, zerosLike(like, rows), NEVER)
+      } catch (thrown) {
+        // Other inputs may do better, and calls find out what is wrong with the engine.
+        log('warn', 'model could not be warmed up', { model: sha256, rows, reason: RpcError.from(thrown).message })
+        return
+      }
+    }
+  }
+
   const server = createServer([
     implement(Worker, {
-      run: async ({ model, inputs: given, rows }, { signal }) => {
+      run: async ({ model, inputs: given, rows, warmUp }, { signal }) => {
         const inputs = rows === undefined ? given : padRows(given, rows)
         const startedAtMs = clock.now()
         let held = loads.hold(model)
-        try {
+        const ready = async (held: Held) => {
           await untilAborted(held.ready, signal)
+          if (warmUp) await untilAborted(held.warm ??= warm(model, given, warmUp), signal)
+        }
+        try {
+          await ready(held)
           let loadMs = clock.now() - startedAtMs
           let result: RunResult
           try {
@@ -73,7 +90,7 @@ export function serveRuns(deps: RunServerDeps): RunServer {
             loads.release(held)
             held = loads.hold(model)
             const againAtMs = clock.now()
-            await untilAborted(held.ready, signal)
+            await ready(held)
             loadMs += clock.now() - againAtMs
             result = await run(model, inputs, signal)
           }
@@ -88,6 +105,8 @@ export function serveRuns(deps: RunServerDeps): RunServer {
   ])
   return { send: server, loads }
 }
+
+const NEVER = new AbortController().signal
 
 /** A queue for one device, which those may leave who have not begun. */
 class Turns {

@@ -212,6 +212,21 @@ export function cancellationCases(at: () => string): void {
     expect((await first).outputs.y?.shape).toEqual([1, width])
   })
 
+  it('tells a worker which sizes a model wants to be warmed up in', async () => {
+    const headers = { 'shoal-options': encodeURIComponent(JSON.stringify({ warmUp: [1, 8] })) }
+    await ask(at(), 'PUT', '/models/warmed/versions/1', { body: identityModel('float32', ['N', 3]), headers })
+    for (const [model, sizes] of [['warmed', [1, 8]], ['held', undefined]] as const) {
+      const answer = inferenceAt(at()).infer({
+        model,
+        inputs: { x: Tensor.from('float32', [2, 3], [1, 2, 3, 4, 5, 6]) },
+      })
+      const run = await worker.nextRun()
+      expect([model, run.warmUp]).toEqual([model, sizes])
+      run.release()
+      await answer
+    }
+  })
+
   it('gives a lost worker’s calls to another, and fails none', async () => {
     const { answers } = await occupy([31, 32])
     const other = await joinHeldWorker(at())

@@ -183,16 +183,25 @@ export function catalogCases(at: () => string): void {
   describe('options', () => {
     it('come with a model, and are changed without another version', async () => {
       const cache = { ttlMs: 1000, maxBytes: 1000 }
-      const pushed = await push('optional/versions/1', identityModel('float32'), { visibility: 'public', cache })
-      expect(pushed.json).toMatchObject({ visibility: 'public', cache })
+      const pushed = await push('optional/versions/1', identityModel('float32'), {
+        visibility: 'public',
+        cache,
+        warmUp: [1, 8],
+      })
+      expect(pushed.json).toMatchObject({ visibility: 'public', cache, warmUp: [1, 8] })
       const patch = (json: unknown) => ask(at(), 'PATCH', '/models/optional/versions/1', { json })
       const amended = await patch({ visibility: 'private', cache: null, batch: false, labels: ['a', 'b'] })
       expect(amended.json).toMatchObject({ visibility: 'private', labels: ['a', 'b'], signature: { batchable: false } })
       expect(amended.json).not.toHaveProperty('cache')
+      expect(amended.json.warmUp).toEqual([1, 8])
+      expect((await patch({ warmUp: [] })).json).not.toHaveProperty('warmUp')
+      await patch({ warmUp: [1, 8] })
       expect((await ask(at(), 'GET', '/models')).json.models).toContainEqual(amended.json)
       expect((await ask(at(), 'GET', '/v2/models/optional')).json.labels).toEqual(['a', 'b'])
       for (
-        const bad of [{ visibility: 'all' }, { cache: { ttlMs: 0, maxBytes: 1 } }, { cache: { ttlMs: 1 } }, {
+        const bad of [{ visibility: 'all' }, { warmUp: [0] }, { cache: { ttlMs: 0, maxBytes: 1 } }, {
+          cache: { ttlMs: 1 },
+        }, {
           other: 1,
         }, []]
       ) {

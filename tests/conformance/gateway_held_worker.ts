@@ -9,6 +9,8 @@ import { ask } from './gateway_http.ts'
 /** A run that the worker was given and has not answered yet. */
 export interface HeldRun {
   inputs: Record<string, Tensor>
+  /** Sizes that the model is to be warmed up in. */
+  warmUp?: number[]
   /** Aborts when the relay drops the run. */
   signal: AbortSignal
   /** Answers with its input x as output y. */
@@ -52,14 +54,14 @@ export async function joinHeldWorker(url: string, greeting: Greeting = {}): Prom
   let wake = () => {}
   const serve = createServer([
     implement(Worker, {
-      run: ({ inputs }, { signal }) =>
+      run: ({ inputs, warmUp }, { signal }) =>
         new Promise((resolve) => {
           const release = () =>
             resolve({
               outputs: { ...(inputs.x && { y: inputs.x }) },
               timings: { loadMs: 0, waitMs: 0, runMs: 0 },
             })
-          waiting.push({ inputs, signal, release })
+          waiting.push({ inputs, warmUp, signal, release })
           wake()
         }),
     }),

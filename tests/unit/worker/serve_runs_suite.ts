@@ -51,10 +51,14 @@ class ServeBench {
     })
   }
 
-  run(inputs: Record<string, Tensor> = ones(), options: { signal?: AbortSignal; model?: string } = {}) {
+  run(
+    inputs: Record<string, Tensor> = ones(),
+    options: { signal?: AbortSignal; model?: string; warmUp?: number[] } = {},
+  ) {
     const transport = { send: this.relay.send, codec: 'tensors' as const, close() {} }
     const client = clientOver(Worker, { transport, clock: this.clock, timeoutMs: LIMITS.maxTimeoutMs })
-    return client.run({ model: options.model ?? MODEL, inputs }, { signal: options.signal })
+    const { model = MODEL, warmUp } = options
+    return client.run({ model, inputs, warmUp }, { signal: options.signal })
   }
 
   /** The code that a run ends with, or 'ok'. */
@@ -90,6 +94,20 @@ export const serveRunsSuite: Suite = {
         assert.deepEqual(exactly(outputs), exactly(runRowwise(inputs)))
       }
       assert.equal(bench.engine.loads.length, 1)
+    }),
+
+    'a model that was just loaded is warmed up, once, in the sizes asked for': onWorker(async (bench) => {
+      const { runs } = bench.engine
+      const ends = [bench.end(ones(), { warmUp: [1, 6] }), bench.end(ones(3), { warmUp: [1, 6] })]
+      assert.deepEqual(await Promise.all(ends), ['ok', 'ok'])
+      // Six are padded to eight, as a run of six would be.
+      assert.deepEqual(runs.splice(0, 2), [1, 8])
+      assert.deepEqual(runs.splice(0).sort(), [1, 3])
+      assert.equal(await bench.end(ones(), { warmUp: [1, 6] }), 'ok')
+      assert.deepEqual(runs.splice(0), [1])
+      bench.engine.restart()
+      assert.equal(await bench.end(ones(), { warmUp: [1, 6] }), 'ok')
+      assert.deepEqual(runs, [1, 8, 1], 'a restarted engine starts cold')
     }),
 
     'however many calls want a model, it is loaded once': onWorker(async (bench) => {
