@@ -126,6 +126,7 @@ export function createRouter(deps: RouterDeps): Send {
         }
       }
     } finally {
+      budget.record(outcome)
       if (breaker && admission !== undefined) breaker.record(admission, outcome, clock.now())
     }
   }

@@ -51,6 +51,47 @@ export const retryBudgetSuite: Suite = {
       assert.isAbove(amplification, 1.19)
     },
 
+    'while no call is answered in the end the 20 % alone remain, at any rate of calls': () => {
+      for (const perSecond of [1, 2, 10, 100, 1_000]) {
+        let nowMs = 0
+        const budget = new RetryBudget({ now: () => nowMs })
+        let retries = 0
+        const calls = 100 * perSecond
+        const call = (outcome: 'answered' | 'failed', attempts: number) => {
+          nowMs += 1_000 / perSecond
+          budget.deposit()
+          let more = attempts - 1
+          while (more-- > 0 && budget.withdraw()) retries++
+          budget.record(outcome)
+        }
+        for (let i = 0; i < calls; i++) call('answered', 1)
+        for (let i = 0; i < 6 * calls; i++) call('failed', 3)
+        // Beyond a fifth: the ten that were saved up, what 20 % of the answered calls had earned (over ten seconds), and
+        // ten a second times e^(-t/10): 100 while it is forgotten that calls were answered.
+        assert.isAtMost(retries, 0.2 * 6 * calls + 10 + 2 * perSecond + 100 + 1, `${perSecond} calls a second`)
+        retries = 0
+        for (let i = 0; i < calls; i++) call('failed', 3)
+        // In the long run what is free is at most 10 · 0.01 / (calls ended of late, a little under ten seconds' worth).
+        assert.isAtMost(retries / calls, 0.2 + 0.012, `${perSecond} calls a second`)
+        assert.isAbove(retries / calls, perSecond < 10 ? 0.1 : 0.19, 'a fifth remains')
+        // It is answered again, and retries are free again.
+        for (let i = 0; i < 20 * perSecond; i++) call('answered', 1)
+        nowMs += 1_000
+        let taken = 0
+        while (taken <= 10 && budget.withdraw()) taken++
+        assert.isAtLeast(taken, 10)
+      }
+    },
+
+    'a quiet client may retry a minute after a failure': () => {
+      let nowMs = 0
+      const budget = new RetryBudget({ now: () => nowMs })
+      while (budget.withdraw());
+      budget.record('failed')
+      nowMs += 60_000
+      assert.isTrue(budget.withdraw())
+    },
+
     'a quiet client may retry: ten at once, then ten a second': () => {
       let nowMs = 0
       const budget = new RetryBudget({ now: () => nowMs })
