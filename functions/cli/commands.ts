@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   jobs: async () => (await import('./jobs.ts')).jobs,
   train: async () => (await import('./train.ts')).train,
   keys: async () => (await import('./keys.ts')).keys,
+  services: async () => (await import('./services.ts')).services,
   doctor: async () => (await import('./doctor.ts')).doctor,
   openapi: async () => (await import('./openapi.ts')).openapi,
 }

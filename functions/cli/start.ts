@@ -27,6 +27,8 @@ Usage: shoal start [--port ${DEFAULTS.port}] [--host ${DEFAULTS.host}] [--data-d
   --verbose        logs as JSON lines on stderr
 
 Store: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (REST), or REDIS_URL (TCP), else SQLite in --data-dir.
+SHOAL_ZONE        where this runs: calls stay in the zone while those in it can carry them
+SHOAL_ROUTING     how calls are routed, by service, as JSON: {"demo.Hello":{"balancer":"round_robin","hedge":true}}
 `
 
 export const start: Command = {

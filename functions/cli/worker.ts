@@ -32,7 +32,7 @@ Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm
 ${gatewayHelp(19)}
 
 webgpu and onnxruntime-node are optional packages: they are looked for in the current folder, beside Shoal, or in the
-folder $SHOAL_PACKAGES.
+folder $SHOAL_PACKAGES. With --http, $SHOAL_ZONE says where this runs: gateways of that zone call it first.
 `
 
 const OPTIONS = {

@@ -67,7 +67,7 @@ describe('Redis over REST', () => {
     expect(await scene.metric(FAILED)).toBeGreaterThan(2)
     // Three more or less, for where the two stretches begin and end.
     expect(troubled).toBeLessThanOrEqual(1.2 * sound + 3)
-  })
+  }, 120_000)
 
   it('takes two seconds for an answer: no call waits for it', async () => {
     const load = new Load(scene)

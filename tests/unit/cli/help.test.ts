@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { startProcess } from '../../fixtures/process.ts'
 import { runHere } from './in_process.ts'
 
-const COMMANDS = ['start', 'worker', 'models', 'call', 'openapi', 'keys', 'doctor']
+const COMMANDS = ['start', 'worker', 'models', 'call', 'openapi', 'keys', 'doctor', 'services']
 
 describe('help', () => {
   it('lists the commands', async () => {
