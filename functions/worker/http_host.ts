@@ -36,6 +36,8 @@ export interface HttpHost {
   /** Where gateways call it. */
   url: string
   relay: InProcessRelay
+  /** Over which gateways call it. */
+  sockets: ServedSockets
   metrics: Metrics
   /** Enrols a worker of this process. */
   enrol: AgentDeps['enrol']
@@ -115,6 +117,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
   return {
     url,
     relay,
+    sockets,
     metrics,
     enrol: async () => ({ token: (await relay.enrol()).token, socket: new LocalSocket((link) => relay.accept(link)) }),
     async withdraw() {

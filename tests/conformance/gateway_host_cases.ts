@@ -43,7 +43,7 @@ async function openHost(gateway: string, name: string, headers: Headers = {}): P
 }
 
 /** Hosts with an address of their own, beside a relay that has a worker. */
-export function hostCases(at: () => string): void {
+export function hostCases(at: () => string, { keepsSockets }: { keepsSockets: boolean }): void {
   const answeredBy = async (row: readonly number[]): Promise<string | undefined> => {
     let metadata: Record<string, string> = {}
     const inputs = { x: Tensor.from('float32', [1, 3], row) }
@@ -72,6 +72,8 @@ export function hostCases(at: () => string): void {
         for (const worker of answers) seen.add(worker)
         return seen.has(id) && seen.size > 1
       })
+      if (keepsSockets) await eventually(() => Promise.resolve(host.sockets.size > 0))
+      else expect(host.sockets.size).toBe(0)
       const { json } = await ask(at(), 'GET', `/registry/services/${Pool.name}`)
       const registered = json.instances.find((one: { id: string }) => one.id === host.relay.name)
       expect(registered.address).toEqual({ kind: 'url', url: host.url, sockets: true })

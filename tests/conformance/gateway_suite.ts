@@ -116,7 +116,7 @@ export function gatewaySuite(
         describe('abuse', () => abuseCases(at))
         describe('operations', () => operationCases(at))
         describe('workers', () => workerCases(at, () => silent))
-        describe('hosts', () => hostCases(at))
+        describe('hosts', () => hostCases(at, { keepsSockets }))
         describe('process', () => hasNoProcess ? noProcessCases(at) : processCases(at))
       })
     })
