@@ -1,6 +1,7 @@
 import * as z from 'zod'
-import { type Bytes, decodeUtf8, encodeUtf8 } from '../base/bytes.ts'
+import { type Bytes, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { decodeJson } from '../wire/codec.ts'
 import { invalid } from '../wire/errors.ts'
 
 /**
@@ -35,7 +36,7 @@ export function readBundle(bytes: Uint8Array): Bundle | undefined {
   if (!BEGINNING.every((byte, i) => bytes[i] === byte)) return undefined
   let json: unknown
   try {
-    json = JSON.parse(decodeUtf8(bytes))
+    json = decodeJson(bytes)
   } catch (cause) {
     throw invalid('Cannot read the bundle: it must be JSON', { cause })
   }

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { newId } from '../../shared/base/random.ts'
 import { encodeBundle } from '../../shared/models/bundle.ts'
 import { sealEnvelope } from '../../shared/rpc/envelope.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
@@ -11,7 +10,6 @@ import { eventually } from './expectations.ts'
 import { enrol, hello, socketUrl } from './gateway_held_worker.ts'
 import { ask, askRaw } from './gateway_http.ts'
 import { parseMetrics } from './gateway_metrics.ts'
-import type { Keys } from './gateway_suite.ts'
 
 type Body = Uint8Array<ArrayBuffer> | string
 
@@ -78,6 +76,14 @@ export function abuseCases(at: () => string): void {
 
     it('4: have a key twice, of which two readers might take another one each', async () => {
       await refusedBy('msgpack', Uint8Array.of(0x82, 0xa1, 0x61, 1, 0xa1, 0x61, 2))
+      for (const twice of ['{"model":"a","model":"b"}', '{"model":"a","m\\u006fdel":"b"}']) {
+        await refusedBy('json', twice)
+      }
+      const push = await ask(at(), 'PUT', '/models/twice/versions/1', {
+        body: identityModel('float32'),
+        headers: { 'shoal-options': encodeURIComponent('{"visibility":"private","visibility":"public"}') },
+      })
+      expect(push.status).toBe(400)
     })
 
     it('5: reach for the prototype', async () => {
@@ -101,6 +107,7 @@ export function abuseCases(at: () => string): void {
 
     it('6: hold integers that no number is exact for', async () => {
       await refusedBy('msgpack', modelIs(0xcf, 255, 255, 255, 255, 255, 255, 255, 255))
+      await refusedBy('json', '{"model":18446744073709551615}')
       const x = '{"name":"x","shape":[1,2],"datatype":"UINT64","data":[1,18446744073709551615]}'
       const { status } = await send('/v2/models/x/infer', JSON_TYPE, `{"inputs":[${x}]}`)
       expect([400, 404]).toContain(status)
@@ -297,63 +304,5 @@ export function abuseCases(at: () => string): void {
       const { status } = await askRaw(at(), [`GET /blobs/${id} HTTP/1.1`])
       expect([id, status >= 400 && status < 500]).toEqual([id, true])
     }
-  })
-}
-
-/** The same for a gateway with keys: who gets what is another's. */
-export function abuseKeyCases(at: () => string, keys: () => Keys): void {
-  /** Routes that need no key: probes, pages, and what is said of itself. */
-  const OPEN = /^\/(livez|readyz|v2(\/health\/(live|ready))?|openapi\.json|join|assets\/.*|relay\/connect)?$/
-
-  it('12, 15: every route that is described asks for a key, and is no volunteer’s but for enrolment and blobs', async () => {
-    const { json } = await ask(at(), 'GET', '/openapi.json')
-    let seen = 0
-    for (const [path, operations] of Object.entries<object>(json.paths)) {
-      const target = path.replaceAll(/\{[^}]+\}/g, 'none')
-      if (OPEN.test(path)) continue
-      for (const method of Object.keys(operations).filter((name) => /^(get|put|post|patch|delete)$/.test(name))) {
-        const call = (headers: Record<string, string>) => ask(at(), method.toUpperCase(), target, { headers })
-        expect([method, path, (await call({})).status]).toEqual([method, path, 401])
-        const open = path === '/workers/enrol' || (path === '/blobs/{sha256}' && method === 'get')
-        const { status } = await call(keys().volunteer)
-        expect([method, path, status === 403]).toEqual([method, path, !open])
-        seen++
-      }
-    }
-    expect(seen).toBeGreaterThan(30)
-  })
-
-  it('16: nobody sees another’s dead jobs, nor runs them again', async () => {
-    const job = { service: 'jobs.Nobody', method: 'nothing', params: {}, options: { maxAttempts: 1 } }
-    const { json: { id } } = await ask(at(), 'POST', '/jobs', { json: job, headers: keys().call })
-    const deadOf = async (headers: Record<string, string>) =>
-      (await ask(at(), 'GET', '/jobs?state=dead', { headers })).json.jobs.map((one: { id: string }) => one.id)
-    await eventually(async () => (await deadOf(keys().call)).includes(id))
-    expect(await deadOf(keys().admin)).not.toContain(id)
-    const again = await ask(at(), 'POST', `/jobs/${id}/retry`, { headers: keys().admin })
-    const none = await ask(at(), 'POST', `/jobs/${newId('job')}/retry`, { headers: keys().admin })
-    // In the same words as for a job that there is not.
-    expect([again.status, again.json.title]).toEqual([none.status, none.json.title])
-    expect((await ask(at(), 'GET', `/jobs/${id}`, { headers: keys().call })).json.state).toBe('dead')
-  })
-
-  it('16: volunteers get the pieces of public models alone', async () => {
-    const bytes = identityModel('float32', [1, 7])
-    const sha256 = await sha256Hex(bytes)
-    const headers = keys().admin
-    const statusOf = async (id: string) =>
-      (await ask(at(), 'GET', `/blobs/${id}`, { headers: keys().volunteer })).status
-    await ask(at(), 'PUT', `/blobs/${sha256}`, { body: bytes, headers })
-    expect(await statusOf(sha256)).toBe(404)
-    const bundle = encodeBundle({
-      model: { path: 'm.onnx', bytes: bytes.length, pieces: [{ sha256, bytes: bytes.length }] },
-      external: [],
-    })
-    const pushed = await ask(at(), 'PUT', '/models/in-private/versions/1', { body: bundle, headers })
-    expect(pushed.status).toBe(200)
-    expect([await statusOf(sha256), await statusOf(pushed.json.sha256)]).toEqual([404, 404])
-    const json = { visibility: 'public' }
-    await ask(at(), 'PATCH', '/models/in-private/versions/1', { json, headers })
-    expect([await statusOf(sha256), await statusOf(pushed.json.sha256)]).toEqual([200, 200])
   })
 }

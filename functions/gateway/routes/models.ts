@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import * as z from 'zod'
+import { encodeUtf8 } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { readOptions } from '../../../shared/models/model_options.ts'
 import { readBody } from '../../../shared/rpc/http.ts'
@@ -109,7 +110,7 @@ function readAliasBody(json: unknown): z.infer<typeof aliasBody> {
 /** Options as a header carries them: percent-encoded JSON. */
 function readJsonHeader(header: string | undefined): unknown {
   try {
-    return header === undefined ? {} : JSON.parse(decodeURIComponent(header))
+    return header === undefined ? {} : decodeJson(encodeUtf8(decodeURIComponent(header)))
   } catch (cause) {
     throw invalid('Cannot push the model: shoal-options must be percent-encoded JSON', { cause })
   }

@@ -11,7 +11,7 @@ import {
 } from '../../../shared/training/agreement.ts'
 import { advance, type Effect, openRound, type Round, type RoundEvent } from '../../../shared/training/round.ts'
 import { alignedUnits } from '../../../shared/training/units.ts'
-import { RULES } from './simulator.ts'
+import { playRound, RULES } from './simulator.ts'
 
 const FENCE: Fence = { run: 'r', epoch: 2, step: 7, parameters: 'a'.repeat(64) }
 const GOOD = [3, 4, 1, 2]
@@ -169,16 +169,8 @@ describe('a round in doubt', () => {
   })
 })
 
-function play(events: readonly RoundEvent[], doubts: Round['rules']['doubts'] = AUDIT_A) {
-  let round = openRound(FENCE, alignedUnits(0, 4, 4), { ...RULES, length: 4, doubts })
-  const effects: Effect[] = []
-  for (const event of events) {
-    const [next, more] = advance(round, event)
-    round = next
-    effects.push(...more)
-  }
-  return { round, effects }
-}
+const play = (events: readonly RoundEvent[], doubts: Round['rules']['doubts'] = AUDIT_A) =>
+  playRound(openRound(FENCE, alignedUnits(0, 4, 4), { ...RULES, length: 4, doubts }), events)
 
 const TRUST = { typicalNorm: 0, tolerance: TOLERANCES.fp32 }
 const newcomer = (member: string) => ({ member, slots: 2, isNewcomer: true })

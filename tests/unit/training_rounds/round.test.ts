@@ -11,7 +11,7 @@ import {
   type RoundEvent,
 } from '../../../shared/training/round.ts'
 import { alignedUnits } from '../../../shared/training/units.ts'
-import { RULES, simulateRound } from './simulator.ts'
+import { playRound, RULES, simulateRound } from './simulator.ts'
 
 const FENCE: Fence = { run: 'r', epoch: 2, step: 7, parameters: 'a'.repeat(64) }
 const UNITS = alignedUnits(0, 4, 4)
@@ -214,14 +214,7 @@ function sumOf(seed: number) {
 }
 
 function play(units: readonly Block[], events: readonly RoundEvent[]): { round: Round; effects: Effect[] } {
-  let round = openRound(FENCE, units, RULES)
-  const effects: Effect[] = []
-  for (const event of events) {
-    const [next, more] = advance(round, event)
-    round = next
-    effects.push(...more)
-  }
-  return { round, effects }
+  return playRound(openRound(FENCE, units, RULES), events)
 }
 
 function joined(member: string, slots: number): RoundEvent {

@@ -47,6 +47,17 @@ export const RULES: RoundRules = {
   doubts: { typicalNorm: 0, tolerance: 1e-3 },
 }
 
+/** A round after some events, and all that it asked for on the way. */
+export function playRound(round: Round, events: readonly RoundEvent[]): { round: Round; effects: Effect[] } {
+  const effects: Effect[] = []
+  for (const event of events) {
+    const [next, more] = advance(round, event)
+    round = next
+    effects.push(...more)
+  }
+  return { round, effects }
+}
+
 /**
  * Runs one round against workers and a network that misbehave as `seed` says, under a virtual clock: answers are lost,
  * delayed past their lease, doubled and reordered; workers crash and join; some answers are spoilt or of another step.
