@@ -3,13 +3,24 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startRedisServer } from '../../infra/local_redis.ts'
 import { sha256Hex } from '../../shared/base/bytes.ts'
+import { seededRandom } from '../../shared/base/random.ts'
 import { readCheckpoint } from '../../shared/training/checkpoint.ts'
 import type { Running } from '../fixtures/process.ts'
-import { eventsOf, reached, resultOf, STEPS, TrainingScene } from './training_harness.ts'
+import {
+  CHECKPOINT_STEPS,
+  drawStep,
+  eventsOf,
+  reached,
+  resultOf,
+  SEED,
+  STEPS,
+  TrainingScene,
+} from './training_harness.ts'
 
 let scene: TrainingScene
 let worker: Running
 let undisturbed: string
+const random = seededRandom(SEED)
 beforeAll(async () => {
   scene = await TrainingScene.open()
   worker = scene.startWorker()
@@ -29,7 +40,9 @@ describe('a coordinator', () => {
     const second = scene.startTraining('killed.onnx', ['--resume'])
     await second.wrote(/"type":"waiting"/)
     worker.signal('SIGCONT')
-    await reached(first, 37)
+    const step = drawStep(random, 12)
+    console.log(`SHOAL_FAULT_SEED=${SEED}: coordinator killed at step ${step}`)
+    await reached(first, step)
     first.signal('SIGKILL')
     await first.ended
     expect(await resultOf(second)).toBe(undisturbed)
@@ -37,7 +50,7 @@ describe('a coordinator', () => {
     expect(after).toBeGreaterThan(before)
     // It went on from a checkpoint, not from the start.
     const started = eventsOf(second).find(({ type }) => type === 'started')
-    expect(started?.step).toBeGreaterThanOrEqual(30)
+    expect(started?.step).toBeGreaterThanOrEqual(checkpointBefore(step))
   })
 
   it('on another machine goes on where one was killed: all they share is Redis and the gateway', {
@@ -52,12 +65,14 @@ describe('a coordinator', () => {
     const second = scene.startTraining('west/shared.onnx', ['--resume'], env)
     await second.wrote(/"type":"waiting"/)
     worker.signal('SIGCONT')
-    await reached(first, 37)
+    const step = drawStep(random, 12)
+    console.log(`SHOAL_FAULT_SEED=${SEED}: coordinator killed at step ${step}`)
+    await reached(first, step)
     first.signal('SIGKILL')
     await first.ended
     expect(await resultOf(second)).toBe(undisturbed)
     expect(epochOf(second)).toBeGreaterThan(epochOf(first))
-    expect(eventsOf(second).find(({ type }) => type === 'started')?.step).toBeGreaterThanOrEqual(30)
+    expect(eventsOf(second).find(({ type }) => type === 'started')?.step).toBeGreaterThanOrEqual(checkpointBefore(step))
     expect(readdirSync(join(scene.folder, 'west/shared.onnx.run'))).not.toContain('checkpoints')
     // Nothing is left but the last checkpoint.
     expect(readdirSync(join(scene.folder, 'gateway/models/checkpoints/shared'))).toHaveLength(1)
@@ -99,6 +114,11 @@ describe('a coordinator', () => {
     expect(eventsOf(second).find(({ type }) => type === 'started')?.step).toBe(ended?.step)
   })
 })
+
+/** The step of the last checkpoint that surely was written before the one that was struck at. */
+function checkpointBefore(step: number): number {
+  return Math.floor((step - 1) / CHECKPOINT_STEPS) * CHECKPOINT_STEPS
+}
 
 function epochOf(running: Running): number {
   return eventsOf(running).find(({ type }) => type === 'started')?.epoch ?? NaN

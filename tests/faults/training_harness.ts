@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import process from 'node:process'
 import { silentLog } from '../../shared/base/log.ts'
-import { seededRandom } from '../../shared/base/random.ts'
+import { type Random, seededRandom } from '../../shared/base/random.ts'
 import { newMlp } from '../../shared/training/new_models.ts'
 import { writeSafetensors } from '../../shared/training/safetensors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
@@ -11,9 +12,20 @@ import { type Running, startCli } from '../fixtures/process.ts'
 
 const [INPUTS, CLASSES, ROWS] = [64, 8, 2048]
 const [BATCH, EPOCHS] = [64, 12]
+export const CHECKPOINT_STEPS = 10
 /** Long enough that a signal meant for the middle of a run finds it there. */
 export const STEPS_PER_EPOCH = ROWS / BATCH
 export const STEPS = EPOCHS * STEPS_PER_EPOCH
+/** A process that is killed no later than here is killed before it has ended. */
+const LAST_TO_STRIKE_AT = STEPS - 100
+
+/** Another each time, so that in the end trouble has struck at every step; SHOAL_FAULT_SEED gives one that was printed. */
+export const SEED = Number(process.env.SHOAL_FAULT_SEED ?? Math.floor(Math.random() * 1e6))
+
+/** A step to strike at. @param from the first that may be drawn */
+export function drawStep(random: Random, from: number, to = LAST_TO_STRIKE_AT): number {
+  return from + Math.floor(random() * (to - from + 1))
+}
 
 /** A task on disk, a gateway, and the processes that take part: all real, all ended with the scope. */
 export class TrainingScene implements AsyncDisposable {
@@ -35,10 +47,10 @@ export class TrainingScene implements AsyncDisposable {
     return new TrainingScene(folder, gateway)
   }
 
-  /** A worker of its own process. */
-  startWorker(): Running {
+  /** A worker of its own process. @param gateway where it gets to the gateway, if not directly */
+  startWorker(gateway = this.gateway.url): Running {
     return this.#keep(
-      startCli(['worker', '--gateway', this.gateway.url, '--device', 'wasm'], { env: { HOME: this.folder } }),
+      startCli(['worker', '--gateway', gateway, '--device', 'wasm'], { env: { HOME: this.folder } }),
     )
   }
 
@@ -59,7 +71,7 @@ export class TrainingScene implements AsyncDisposable {
       '--epochs',
       String(EPOCHS),
     ]
-    const timing = ['--seed', '11', '--validation', '0', '--checkpoint', '10', '--lease-ms', '4000']
+    const timing = ['--seed', '11', '--validation', '0', '--checkpoint', String(CHECKPOINT_STEPS), '--lease-ms', '4000']
     const args = ['train', ...files, ...settings, ...timing, '--json', '--gateway', this.gateway.url, ...more]
     return this.#keep(startCli(args, { env: { HOME: this.folder, ...env } }))
   }

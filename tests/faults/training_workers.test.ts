@@ -1,7 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../shared/base/random.ts'
 import type { Running } from '../fixtures/process.ts'
-import { eventsOf, reached, resultOf, STEPS, TrainingScene } from './training_harness.ts'
+import {
+  drawStep,
+  eventsOf,
+  reached,
+  resultOf,
+  SEED,
+  STEPS,
+  STEPS_PER_EPOCH,
+  TrainingScene,
+} from './training_harness.ts'
+import { openUnrulyLine } from './unruly_line.ts'
+
+const EPOCHS_OF_200_STEPS = Math.ceil(200 / STEPS_PER_EPOCH)
 
 let scene: TrainingScene
 let undisturbed: string
@@ -13,10 +25,13 @@ afterAll(() => scene[Symbol.asyncDispose]())
 
 describe('training gives the same bits', () => {
   it('while workers are killed and others come', { timeout: 120_000 }, async () => {
-    const random = seededRandom(1)
+    const random = seededRandom(SEED)
+    let at = 0
+    const steps = Array.from({ length: 5 }, () => at = drawStep(random, at + 3, at + 30))
+    console.log(`SHOAL_FAULT_SEED=${SEED}: workers killed at steps ${steps}`)
     const workers: Running[] = [scene.startWorker(), scene.startWorker()]
     const training = scene.startTraining('killed.onnx')
-    for (const step of [6, 25, 44, 70, 95]) {
+    for (const step of steps) {
       await reached(training, step)
       const victim = workers.splice(Math.floor(random() * workers.length), 1)
       for (const worker of victim) worker.signal('SIGKILL')
@@ -26,6 +41,30 @@ describe('training gives the same bits', () => {
     expect(eventsOf(training).filter(({ type }) => type === 'step')).toHaveLength(STEPS)
     await Promise.all(workers.map((worker) => worker.stop()))
   })
+
+  for (const optimizer of ['adam', 'momentum']) {
+    it(
+      `with calls and answers doubled, reordered and misdelivered, by ${optimizer}`,
+      { timeout: 300_000 },
+      async () => {
+        const settings = ['--optimizer', optimizer, '--epochs', String(EPOCHS_OF_200_STEPS)]
+        const expected = await resultOf(
+          scene.startTraining(`orderly-${optimizer}.onnx`, [...settings, '--workers', '1']),
+        )
+        await using line = await openUnrulyLine(scene.gateway.url, seededRandom(SEED))
+        const workers = [1, 2, 3].map(() => scene.startWorker(line.url))
+        await Promise.all(workers.map((worker) => worker.wrote(/serving/)))
+        const training = scene.startTraining(`unruly-${optimizer}.onnx`, [...settings, '--gateway', line.url])
+        expect(await resultOf(training)).toBe(expected)
+        expect(eventsOf(training).filter(({ type }) => type === 'step')).toHaveLength(
+          EPOCHS_OF_200_STEPS * STEPS_PER_EPOCH,
+        )
+        console.log(`${optimizer}: the line's disorder ${JSON.stringify(line.counts)}`)
+        expect(Math.min(...Object.values(line.counts))).toBeGreaterThan(0)
+        await Promise.all(workers.map((worker) => worker.stop()))
+      },
+    )
+  }
 
   it('while a worker stands still: its shards are leased again, and what it says later is ignored', {
     timeout: 120_000,
