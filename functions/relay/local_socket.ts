@@ -1,4 +1,5 @@
 import type { Session, WorkerLink } from '../../shared/relay/session.ts'
+import { IN_PROCESS_SIZES } from '../../shared/rpc/frame_headers.ts'
 import type { SocketLike } from '../../shared/rpc/transports/websocket.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 
@@ -18,6 +19,7 @@ type Listeners = { [K in keyof Events]: ((event: Events[K]) => void)[] }
  */
 export class LocalSocket implements SocketLike {
   binaryType = 'arraybuffer'
+  readonly maxFrameBytes = IN_PROCESS_SIZES.maxFrameBytes
   readonly #listeners: Listeners = { open: [], error: [], message: [], close: [] }
   #state = CONNECTING
   #session: Session | undefined
@@ -27,6 +29,7 @@ export class LocalSocket implements SocketLike {
     queueMicrotask(() => {
       if (this.#state !== CONNECTING) return
       this.#session = accept({
+        maxFrameBytes: this.maxFrameBytes,
         write: (data) => queueMicrotask(() => this.#state === OPEN && this.#emit('message', { data })),
         close: (code, reason) => queueMicrotask(() => this.#end(code, reason)),
         save() {},

@@ -15,6 +15,8 @@ import { PING, PONG } from '../wire/frame.ts'
 
 /** One worker's socket, as the runtime's adapter offers it. */
 export interface WorkerLink {
+  /** Bytes that one message may have, where it is not LIMITS.maxFrameBytes. */
+  readonly maxFrameBytes?: number
   write(message: Uint8Array<ArrayBuffer> | string): void
   close(code: number, reason: string): void
   /** Keeps what a hibernating relay needs to know of this socket when it wakes. */
@@ -82,6 +84,7 @@ export class Session {
       onControl: (frame) => void this.#onControl(frame).catch((thrown) => this.#onFailure(thrown)),
       onLate: () => deps.onLate(),
       clock: deps.clock,
+      maxFrameBytes: link.maxFrameBytes,
       maxMessageBytes: deps.maxMessageBytes,
       // Answers to calls of the relay's life before may still come, and must not pass for answers to this life's.
       firstId: restored ? crypto.getRandomValues(new Uint32Array(1))[0] || 1 : 1,
@@ -131,7 +134,10 @@ export class Session {
       }
       this.#peer.receive(message)
     } catch (thrown) {
-      this.#onFailure(thrown, typeof message !== 'string' && message.byteLength > LIMITS.maxFrameBytes)
+      this.#onFailure(
+        thrown,
+        typeof message !== 'string' && message.byteLength > (this.#link.maxFrameBytes ?? LIMITS.maxFrameBytes),
+      )
     }
   }
 

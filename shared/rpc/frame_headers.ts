@@ -90,6 +90,12 @@ export interface MessageSizes {
   maxMessageBytes: number
 }
 
+/** Where messages are handed over within a process: the largest body in one, so that nobody puts pieces together. */
+export const IN_PROCESS_SIZES: MessageSizes = {
+  maxFrameBytes: LIMITS.maxTrainingBytes + 2 * LIMITS.maxHeaderBytes,
+  maxMessageBytes: LIMITS.maxTrainingBytes,
+}
+
 /**
  * A structure too long for a frame's header travels as msgpack instead: in the body, where it may be as long as tensors.
  * @throws RpcError `resource_exhausted` if it does not fit there either

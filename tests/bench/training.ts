@@ -23,7 +23,7 @@ const SETUP = [
   `system: what shoal train --workers 1 runs, one process: coordinator, gateway with its relay, one Node WASM worker ` +
   `whose engine has a thread; three_processes: the same with coordinator, gateway and worker in a process each, on ` +
   `sockets of loopback; Adam, one shard of ${BATCH} rows a step, MLP 784-256-256-10 and CNN 1×28×28, filters 16-32; loop: the same graph, rows ` +
-  'and optimizer in one thread of one process',
+  'and optimizer in one thread of one process; …_cpu: processor time of all threads, which other load disturbs less',
   `peers: one thread of Node, WASM; loss, gradient and plain descent; MLP batch ${PEER_ROWS.mlp}, CNN batch ` +
   `${PEER_ROWS.cnn}`,
   'coordinator: adds two shards and makes a step of Adam, without the way to the workers',

@@ -10,10 +10,12 @@ import process from 'node:process'
 import { silentLog } from '../../shared/base/log.ts'
 import { openOwnGateway, putBlobTo, startWorkers } from '../../functions/trainer/trainer_gateway.ts'
 import { ready } from './ready.ts'
-import { type ModelName, MODELS, noise, openRun, prepare, wasmEngine } from './training_task.ts'
+import { cpuMs, type ModelName, MODELS, noise, openRun, prepare, wasmEngine } from './training_task.ts'
 
 export interface LocalSteps {
   milliseconds: number
+  /** Of all threads of the process. */
+  cpuMilliseconds: number
   sentBytes: number
   receivedBytes: number
 }
@@ -35,9 +37,14 @@ await engine.close()
 const system = await openRun({ gateway: access.url, local, folder, run: name, prepared })
 
 process.on('message', async ({ steps }: { steps: number }) => {
-  const startedAtMs = performance.now()
+  const startedAt = { ms: performance.now(), cpu: process.cpuUsage() }
   const last = (await system.steps(steps)).at(-1)
-  const milliseconds = performance.now() - startedAtMs
-  process.send?.({ milliseconds, sentBytes: last?.sentBytes ?? 0, receivedBytes: last?.receivedBytes ?? 0 })
+  const milliseconds = performance.now() - startedAt.ms
+  const cpuMilliseconds = cpuMs(startedAt.cpu)
+  process.send?.({
+    ...{ milliseconds, cpuMilliseconds },
+    sentBytes: last?.sentBytes ?? 0,
+    receivedBytes: last?.receivedBytes ?? 0,
+  })
 })
 ready(0)

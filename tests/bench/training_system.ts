@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import process from 'node:process'
 import type { Engine } from '../../shared/engine/engine.ts'
 import { DataRows } from '../../shared/training/data_rows.ts'
 import { feedShard } from '../../shared/training/feeds.ts'
@@ -15,6 +16,7 @@ import { startChild, stopAll } from './child.ts'
 import type { Series } from './figures.ts'
 import type { LocalSteps } from './training_local.ts'
 import {
+  cpuMs,
   type ModelName,
   MODELS,
   noise,
@@ -75,11 +77,14 @@ export async function measureSystem(
     }
     for (let round = 0; round < SYSTEM_ROUNDS; round++) {
       const count = STEPS[name]
-      const { milliseconds, sentBytes, receivedBytes } = await local.ask<LocalSteps>({ steps: count })
+      const { milliseconds, cpuMilliseconds, sentBytes, receivedBytes } = await local.ask<LocalSteps>({ steps: count })
       const ours = count * 1_000 / milliseconds
+      const before = process.cpuUsage()
       const plain = await perSecond(count, () => loop(count))
+      const plainCpuMs = cpuMs(before)
       const sockets = await perSecond(count, () => system.steps(count))
       series.add(`system_vs_in_process_loop_${name}`, 'ratio', ours / plain)
+      series.add(`system_vs_in_process_loop_cpu_${name}`, 'ratio', plainCpuMs / cpuMilliseconds)
       series.add(`three_processes_vs_in_process_loop_${name}`, 'ratio', sockets / plain)
       series.add(`system_steps_per_s_${name}`, '1/s', ours)
       series.add(`three_processes_steps_per_s_${name}`, '1/s', sockets)

@@ -1,3 +1,4 @@
+import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
@@ -178,4 +179,10 @@ export async function openRun(
       await runs.close()
     },
   }
+}
+
+/** Milliseconds of processor time that this process took since then, in all of its threads. */
+export function cpuMs(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since)
+  return (user + system) / 1_000
 }

@@ -1,5 +1,5 @@
-import { LIMITS } from '../../base/limits.ts'
 import { RpcError } from '../../wire/errors.ts'
+import { IN_PROCESS_SIZES } from '../frame_headers.ts'
 import { Peer } from '../peer.ts'
 import type { Send, Transport } from '../send.ts'
 
@@ -14,18 +14,12 @@ export interface PortLike {
   close?(): void
 }
 
-/** The largest body in one message: it is moved, so that nothing waits behind it and nobody puts pieces together. */
-const PORT_SIZES = {
-  maxFrameBytes: LIMITS.maxTrainingBytes + 2 * LIMITS.maxHeaderBytes,
-  maxMessageBytes: LIMITS.maxTrainingBytes,
-}
-
 /**
  * A peer over a port. Messages are moved to the other side, not copied. When the port brings what is no frame, it is
  * closed and what is in flight fails. That the other side has gone is for the port's owner to tell: few runtimes do.
  */
 export function portPeer(port: PortLike, serve?: Send): Peer {
-  const peer = new Peer({ write: (message) => post(port, message), serve, ...PORT_SIZES })
+  const peer = new Peer({ write: (message) => post(port, message), serve, ...IN_PROCESS_SIZES })
   const end = (reason: string, cause?: unknown) => {
     peer.close(new RpcError('unavailable', `Cannot finish the call: ${reason}`, { cause }))
     port.close?.()

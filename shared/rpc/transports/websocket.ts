@@ -14,6 +14,8 @@ export interface SocketLike {
   readonly readyState: number
   /** Bytes that were sent and that the system has not taken. Where it is not known, long messages are not held back. */
   readonly bufferedAmount?: number
+  /** Bytes that one message may have, where it is not LIMITS.maxFrameBytes. */
+  readonly maxFrameBytes?: number
   send(data: Uint8Array<ArrayBuffer> | string): void
   close(code?: number, reason?: string): void
   addEventListener(type: 'open' | 'error', listener: () => void): void
@@ -48,7 +50,12 @@ export function socketPeer(
     onGone: (thrown) => peer.close(RpcError.from(thrown)),
     clock: options.clock ?? systemClock,
   })
-  const peer: Peer = new Peer({ ...options, write, writeFrame: outbox && ((messages) => outbox.send(messages)) })
+  const peer: Peer = new Peer({
+    maxFrameBytes: socket.maxFrameBytes,
+    ...options,
+    write,
+    writeFrame: outbox && ((messages) => outbox.send(messages)),
+  })
   socket.addEventListener('message', ({ data }) => {
     if (data === PING) return socket.send(PONG)
     if (data === PONG) return options.onPong?.()

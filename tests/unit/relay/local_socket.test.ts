@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { LocalSocket } from '../../../functions/relay/local_socket.ts'
+import { LIMITS } from '../../../shared/base/limits.ts'
 import type { Session, WorkerLink } from '../../../shared/relay/session.ts'
+import { Peer } from '../../../shared/rpc/peer.ts'
+import type { RpcRequest } from '../../../shared/rpc/send.ts'
+import { socketPeer } from '../../../shared/rpc/transports/websocket.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 
 /** A socket, what its relay received, and what happened at the worker's end. */
@@ -22,6 +26,11 @@ function connect(accepts = true) {
   return { socket, link: () => links[0] as WorkerLink, received, events }
 }
 
+const CALL = {
+  ...{ service: 'shoal.test', method: 'take', version: '', group: 'default', stream: false, idempotent: false },
+  ...{ timeoutMs: 60_000, traceparent: '', metadata: {}, signal: new AbortController().signal },
+}
+
 /** Everything that was under way has arrived. */
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
@@ -38,6 +47,25 @@ describe('a socket within a process', () => {
     await settled()
     expect(received).toEqual(['ping', new Uint8Array([1])])
     expect(events).toEqual(['open', 'pong', new Uint8Array([2])])
+  })
+
+  it('brings a body in one message that takes several frames on a network', async () => {
+    const { socket, link, received } = connect()
+    await settled()
+    const [worker, bytes] = [socketPeer(socket).peer, new Uint8Array(3 * LIMITS.maxFrameBytes)]
+    const caller = { ...CALL, payload: { codec: 'msgpack', body: bytes } as const }
+    worker.send(caller).catch(() => {})
+    await settled()
+    expect(received).toHaveLength(1)
+    const parts: Uint8Array[] = []
+    const serve = ({ payload }: RpcRequest) => {
+      if (payload.codec === 'msgpack') parts.push(payload.body)
+      return Promise.reject(new RpcError('unimplemented', 'Cannot answer'))
+    }
+    const { maxFrameBytes } = link()
+    new Peer({ write: () => {}, serve, maxFrameBytes }).receive(received[0] as Uint8Array)
+    expect(parts.map(({ byteLength }) => byteLength)).toEqual([bytes.byteLength])
+    worker.close(new RpcError('canceled', 'over'))
   })
 
   it('closed by the worker ends the session, after what was sent before', async () => {
