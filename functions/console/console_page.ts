@@ -39,6 +39,7 @@ const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
 const key = new SessionKey(takeFragment().get('key'))
 const keyForm = new KeyForm(key, () => refreshAll())
 const status = byId('status', HTMLElement)
+const main = byId('main', HTMLElement)
 const summary = byId('summary', HTMLElement)
 
 /** What was last known. */
@@ -118,6 +119,8 @@ async function look(atAll: boolean): Promise<void> {
     runs.show(someRuns)
     setHidden(byId('training', HTMLElement), someRuns.length === 0)
     tryIt.offer([...pictureModels(listing.models), ...digitModels(listing.models)])
+    const givenKey = asked === undefined ? '' : ' --key $SHOAL_KEY'
+    setText(byId('worker-line', HTMLElement), `npx shoal worker --gateway ${location.origin}${givenKey}`)
     setText(byId('curl-line', HTMLElement), curlLine(location.origin, listing.models, asked !== undefined))
   }
   traffic.show(metrics, pool.queues.reduce((sum, { calls }) => sum + calls, 0), performance.now())
@@ -128,6 +131,7 @@ async function look(atAll: boolean): Promise<void> {
 
 function show(): void {
   keyForm.hide()
+  if (main.dataset.known !== 'now') main.dataset.known = 'now'
   workers.show(pool.workers)
   models.show(listing, pool.queues)
   showTable('workers', pool.workers.length)
@@ -172,6 +176,7 @@ function showProblem(error: RpcError): void {
     // The lists stay: they are what was last known.
     setText(summary, 'The gateway is out of reach.')
     setStatus('bad', error.message)
+    if (main.dataset.known) main.dataset.known = 'once'
   }
 }
 

@@ -5,9 +5,11 @@ import type { SessionKey } from './session_key.ts'
 export class KeyForm {
   readonly #form = byId('key-form', HTMLFormElement)
   readonly #input = byId('key-input', HTMLInputElement)
+  readonly #key: SessionKey
   readonly #reason = byId('key-reason', HTMLElement)
 
   constructor(key: SessionKey, onKey: () => void) {
+    this.#key = key
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault()
       key.set(this.#input.value)
@@ -22,8 +24,9 @@ export class KeyForm {
     return !this.#form.hidden
   }
 
+  /** @param reason what the gateway said. Where no key was presented, the page tells better how to come by one. */
   show(reason: string): void {
-    setText(this.#reason, reason)
+    if (this.#key.value !== undefined) setText(this.#reason, `That key was refused: ${shortened(reason)}.`)
     if (!this.#form.hidden) return
     setHidden(this.#form, false)
     this.#input.focus()
@@ -32,4 +35,9 @@ export class KeyForm {
   hide(): void {
     setHidden(this.#form, true)
   }
+}
+
+/** Without what a person has no use for: what was refused, and the header that carries a key. */
+function shortened(reason: string): string {
+  return reason.replace(/^Cannot [^:]*: /, '').replace(/ \(Authorization: .*\)$/, '')
 }

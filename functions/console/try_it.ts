@@ -43,7 +43,7 @@ export class TryIt {
   readonly #timing = new TimingBar(byId('stages', HTMLElement), byId('legend', HTMLElement))
   readonly #pictures: PicturePanes
   readonly #digits: DigitPanes
-  #models: readonly TriedModel[] = []
+  #models: readonly TriedModel[] | undefined
   #running = false
   #again = false
 
@@ -121,7 +121,7 @@ export class TryIt {
   }
 
   get #model(): TriedModel | undefined {
-    return this.#models.find(({ name }) => name === this.#choice.value)
+    return this.#models?.find(({ name }) => name === this.#choice.value)
   }
 
   #adopt(): void {

@@ -77,6 +77,10 @@ export function cancellationCases(at: () => string): void {
     await allQueued(1)
     const next = call(7)
     await allQueued(2)
+    const { json: { models } } = await ask(at(), 'GET', '/models')
+    const { sha256 } = models.find(({ name }: { name: string }) => name === 'held')
+    const { json: listed } = await ask(at(), 'GET', '/workers')
+    expect([listed.queues, listed.silent]).toEqual([[{ model: sha256, calls: 2 }], []])
     for (const run of runs) run.release()
     await answers
     const [first, second] = [await worker.nextRun(), await worker.nextRun()]

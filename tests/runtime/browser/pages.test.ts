@@ -362,15 +362,42 @@ describe('console', () => {
     expect(await page.title()).toBe('Shoal console')
   })
 
+  it('tells how to begin where there is nothing, and what was last known where nobody answers', async () => {
+    const gateway = await openGateway()
+    expect((await fetch(`${gateway}/models/${DEMO_MODEL_NAME}`, { method: 'DELETE' })).status).toBe(200)
+    const page = await openPage(gateway)
+    await page.locator('#no-model').waitFor()
+    for (const what of ['workers', 'models', 'jobs', 'services']) {
+      expect(await page.locator(`#no-${what}`).isVisible(), what).toBe(true)
+      expect(await page.locator(`#${what}-table`).isVisible(), what).toBe(false)
+    }
+    expect(await page.locator('#run').isDisabled()).toBe(true)
+    await page.context().setOffline(true)
+    await page.locator('#summary', { hasText: 'out of reach' }).waitFor()
+    expect(await page.locator('#no-models').isVisible()).toBe(true)
+    await page.context().setOffline(false)
+    await page.locator('#status', { hasText: /^live$/ }).waitFor()
+    expect(problems.splice(0).filter((problem) => !/ERR_INTERNET_DISCONNECTED/.test(problem))).toEqual([])
+  })
+
   it('asks for a key where the gateway wants one', async () => {
     const admin = await createKey(['admin'], systemClock)
     const page = await openPage(await openGateway([admin.record], admin.text))
     await page.locator('#key-form').waitFor()
+    expect(await text(page, '#key-reason')).toMatch(/shoal keys create/)
+    expect(await page.locator('.live:visible').count()).toBe(0)
+    await page.fill('#key-input', 'shoal_of_another_gateway')
+    await page.keyboard.press('Enter')
+    await page.locator('#key-reason', { hasText: /^That key was refused: a valid API key is required\.$/ }).waitFor()
     await page.fill('#key-input', admin.text)
     await page.keyboard.press('Enter')
     await page.locator('#models tr', { hasText: DEMO_MODEL_NAME }).waitFor()
     expect(await page.locator('#key-form').isVisible()).toBe(false)
     expect(await page.content()).not.toContain(admin.text)
+    // It is asked for once: the page keeps it as long as its tab lives.
+    await page.reload()
+    await page.locator('#models tr', { hasText: DEMO_MODEL_NAME }).waitFor()
+    expect(await page.locator('#key-form').isVisible()).toBe(false)
   })
 })
 
