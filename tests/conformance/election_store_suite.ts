@@ -3,6 +3,7 @@ import { LIMITS } from '../../shared/base/limits.ts'
 import type { ElectionStore } from '../../shared/stores/election_store.ts'
 import type { Suite } from '../suite.ts'
 import { eventually, refusal } from './expectations.ts'
+import { harnessed } from './harnessed.ts'
 
 /** One store for one case, with what only its runtime's test file can do to it. */
 export interface ElectionHarness {
@@ -22,17 +23,9 @@ export interface ElectionHarness {
 
 /** What every ElectionStore must do. */
 export function electionStoreSuite(name: string, open: () => Promise<ElectionHarness>): Suite {
-  const using = (run: (harness: ElectionHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
   return {
     name: `elections: ${name}`,
-    cases: Object.fromEntries(Object.entries(cases).map(([title, run]) => [title, using(run)])),
+    cases: harnessed(open, cases),
   }
 }
 

@@ -3,6 +3,7 @@ import { LIMITS } from '../../shared/base/limits.ts'
 import { fenced, type FencedStore } from '../../shared/stores/fence.ts'
 import type { Suite } from '../suite.ts'
 import { refusal } from './expectations.ts'
+import { harnessed } from './harnessed.ts'
 
 export interface FenceHarness {
   readonly store: FencedStore
@@ -13,17 +14,9 @@ export interface FenceHarness {
 
 /** What every FencedStore must do. */
 export function fenceSuite(name: string, open: () => Promise<FenceHarness>): Suite {
-  const using = (run: (harness: FenceHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
   return {
     name: `fences: ${name}`,
-    cases: Object.fromEntries(Object.entries(cases).map(([title, run]) => [title, using(run)])),
+    cases: harnessed(open, cases),
   }
 }
 

@@ -4,6 +4,7 @@ import { newId } from '../../shared/base/random.ts'
 import type { JobStore, NewJob, Outcome, TakenJob } from '../../shared/stores/job_store.ts'
 import type { Suite } from '../suite.ts'
 import { eventually, refusal } from './expectations.ts'
+import { usingOf } from './harnessed.ts'
 
 export interface JobHarness {
   readonly store: JobStore
@@ -48,14 +49,7 @@ const stateAt = async (store: JobStore, id: string) => (await store.read([id]))[
 
 /** What every JobStore must do. */
 export function jobStoreSuite(name: string, open: () => Promise<JobHarness>): Suite {
-  const using = (run: (harness: JobHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
+  const using = usingOf(open)
   /** Takes again and again until there is one. */
   const takeEventually = async ({ store, elapse }: JobHarness, leaseMs = LONG_MS): Promise<TakenJob> => {
     let taken: TakenJob | undefined

@@ -9,6 +9,7 @@ import {
 } from '../../shared/stores/lease_store.ts'
 import type { Suite } from '../suite.ts'
 import { instance } from '../unit/stores/instances.ts'
+import { harnessed } from './harnessed.ts'
 
 export interface PreservationHarness {
   readonly store: LeaseStore
@@ -21,17 +22,9 @@ export interface PreservationHarness {
 
 /** What every LeaseStore must do when instances fall silent: see lease_store.ts. */
 export function leasePreservationSuite(name: string, open: () => Promise<PreservationHarness>): Suite {
-  const using = (run: (harness: PreservationHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
   return {
     name: `self-preservation: ${name}`,
-    cases: Object.fromEntries(Object.entries(cases).map(([title, run]) => [title, using(run)])),
+    cases: harnessed(open, cases),
   }
 }
 

@@ -3,6 +3,7 @@ import { LIMITS } from '../../shared/base/limits.ts'
 import type { LeaseStore, Listing } from '../../shared/stores/lease_store.ts'
 import type { Suite } from '../suite.ts'
 import { instance } from '../unit/stores/instances.ts'
+import { harnessed } from './harnessed.ts'
 
 export interface RollbackHarness {
   /** Another object after going back. */
@@ -14,17 +15,9 @@ export interface RollbackHarness {
 
 /** What every LeaseStore must let its readers see after it went back to a snapshot: see Listing. */
 export function leaseRollbackSuite(name: string, open: () => Promise<RollbackHarness>): Suite {
-  const using = (run: (harness: RollbackHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
   return {
     name: `leases after a rollback: ${name}`,
-    cases: Object.fromEntries(Object.entries(cases).map(([title, run]) => [title, using(run)])),
+    cases: harnessed(open, cases),
   }
 }
 

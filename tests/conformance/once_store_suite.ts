@@ -3,6 +3,7 @@ import { LIMITS } from '../../shared/base/limits.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
 import type { Suite } from '../suite.ts'
 import { eventually, refusal } from './expectations.ts'
+import { usingOf } from './harnessed.ts'
 
 export interface OnceHarness {
   readonly store: OnceStore
@@ -15,14 +16,7 @@ export interface OnceHarness {
 
 /** What every OnceStore must do. */
 export function onceStoreSuite(name: string, open: () => Promise<OnceHarness>): Suite {
-  const using = (run: (harness: OnceHarness) => Promise<void>) => async () => {
-    const harness = await open()
-    try {
-      await run(harness)
-    } finally {
-      await harness.close()
-    }
-  }
+  const using = usingOf(open)
   return {
     name: `single use: ${name}`,
     cases: {
