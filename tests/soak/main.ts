@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { parseArgs } from 'node:util'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { ProcessReport } from '../../functions/operations/process_report.ts'
 import { startCli, temporaryFolder } from '../fixtures/process.ts'
 import { Churn } from './churn.ts'
@@ -19,8 +20,8 @@ import { QUANTITIES, type Quantity, Watched } from './watched.ts'
 const SAMPLE_MS = 5_000
 /** Part of the time in which code is compiled and caches fill: not counted. */
 const WARM_UP = 0.3
-/** After the load, what was kept open for the next call closes: connections after four to ten seconds of quiet. */
-const QUIET_MS = 15_000
+/** After the load, what was kept open for the next call closes: connections when they have been quiet for so long. */
+const QUIET_MS = DEFAULTS.keepAliveMs + 10_000
 /** Files more than before the load that are no leak: a kept connection or two, a file of the store. */
 const FILES_SLACK = 6
 
