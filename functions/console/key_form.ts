@@ -26,7 +26,11 @@ export class KeyForm {
 
   /** @param reason what the gateway said. Where no key was presented, the page tells better how to come by one. */
   show(reason: string): void {
-    if (this.#key.value !== undefined) setText(this.#reason, `That key was refused: ${shortened(reason)}.`)
+    const isRefused = this.#key.value !== undefined
+    // Hidden or not, it stands there: a headless host tells it on its command line.
+    setText(this.#reason, isRefused ? `That key was refused: ${shortened(reason)}.` : reason)
+    setHidden(this.#reason, !isRefused)
+    setHidden(byId('key-hint', HTMLElement), isRefused)
     if (!this.#form.hidden) return
     setHidden(this.#form, false)
     this.#input.focus()

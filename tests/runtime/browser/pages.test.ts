@@ -384,7 +384,7 @@ describe('console', () => {
     const admin = await createKey(['admin'], systemClock)
     const page = await openPage(await openGateway([admin.record], admin.text))
     await page.locator('#key-form').waitFor()
-    expect(await text(page, '#key-reason')).toMatch(/shoal keys create/)
+    expect(await text(page, '#key-hint')).toMatch(/shoal keys create/)
     expect(await page.locator('.live:visible').count()).toBe(0)
     await page.fill('#key-input', 'shoal_of_another_gateway')
     await page.keyboard.press('Enter')

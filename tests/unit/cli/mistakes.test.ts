@@ -132,7 +132,7 @@ describe('a mistake is answered in one line', () => {
     } finally {
       await keyed.close()
     }
-  })
+  }, 120_000)
 })
 
 it('a worker waits for a gateway that is not there yet, and says so', async () => {
