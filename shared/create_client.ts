@@ -81,10 +81,10 @@ export function registryTransport(options: RegistryOptions): Transport {
     random: Math.random,
     policy: () => options.routing,
     instances(service) {
-      const prefer = (listed: Parameters<typeof preferHealthy>[0]) => preferZone(preferHealthy(listed), zone)
       const fresh = table.fresh(service)
-      return fresh ? prefer(fresh) : table.instances(service).then(prefer)
+      return fresh ? preferHealthy(fresh) : table.instances(service).then(preferHealthy)
     },
+    near: (equals) => preferZone(equals, zone),
     connect({ address }) {
       if (address.kind !== 'url') return undefined
       let send = sends.get(address.url)

@@ -86,16 +86,17 @@ export function wireGateway(platform: Platform): GatewayDeps {
     return unlisted.length === 0 ? listed : [...listed, ...unlisted.map((instance) => ({ ...instance, ageMs: 0 }))]
   }
 
-  const prefer = (listed: readonly LeasedInstance[]) => preferZone(preferHealthy(listed), platform.zone ?? '')
+  const { zone = '' } = platform
   const route = createRouter({
     ...platform,
     instances(service) {
       const fresh = table.fresh(service)
       const complete = service !== Pool.name ||
         platform.localPools().every(({ id }) => fresh?.some((one) => one.id === id))
-      return fresh && complete ? prefer(fresh) : instances(service).then(prefer)
+      return fresh && complete ? preferHealthy(fresh) : instances(service).then(preferHealthy)
     },
     connect,
+    near: (equals) => preferZone(equals, zone),
     policy: (service) => service === Pool.name ? POOL_ROUTING : platform.routing?.(service),
     onUnreachable: (service) => table.invalidate(service),
   })

@@ -37,7 +37,7 @@ export interface RouterDeps extends RoutedServiceDeps, ChooserDeps {
 export function createRouter(deps: RouterDeps): Send {
   const { clock, random, metrics } = deps
   const services = new RoutedServices(deps)
-  const chooser = { clock, connect: deps.connect, matcher: new Matcher() }
+  const chooser = { clock, connect: deps.connect, near: deps.near, matcher: new Matcher() }
   const lastAnswers = new LastAnswers()
 
   return (request) => {

@@ -3,7 +3,7 @@ import { DEFAULTS } from '../base/defaults.ts'
 import type { RpcRequest, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { Matcher } from './match.ts'
+import type { Matcher, Tiers } from './match.ts'
 import type { MethodPolicy } from './policy.ts'
 import type { RoutedService } from './routed_service.ts'
 
@@ -30,16 +30,19 @@ export interface ChooserDeps {
   clock: Clock
   /** A way to call one instance; undefined if this process cannot reach addresses of its kind. */
   connect(instance: LeasedInstance): Send | undefined
+  /** Of equals those that are near, where they can carry the calls; else the same list. All are near by default. */
+  near?(equals: readonly LeasedInstance[]): readonly LeasedInstance[]
 }
 
 type Chooser = ChooserDeps & { matcher: Matcher }
 
 /**
- * An instance not tried yet, of the highest version that has one; else one that was tried.
+ * An instance not tried yet, of the highest version that has one; else one that was tried. The first is near; who tries
+ * again goes elsewhere first, for a zone may die as a whole.
  * @throws RpcError `not_found`, `failed_precondition` or `unavailable`
  */
 export function choose(chooser: Chooser, call: Call): Target {
-  const found = call.tried && chooseFresh(chooser, call) || pickAmong(chooser, call, undefined)
+  const found = call.tried && pickAmong(chooser, call, call.tried, true) || pickAmong(chooser, call, undefined)
   if (found) return found
   const { service, group } = call.request
   throw new RpcError('unavailable', `Cannot call ${service}: no instance of group "${group}" can be reached`, {
@@ -54,14 +57,15 @@ export function chooseFresh(chooser: Chooser, call: Call): Target | undefined {
 }
 
 function pickAmong(
-  { connect, matcher, clock }: Chooser,
+  { connect, matcher, clock, near }: Chooser,
   { request, service }: Call,
   tried: readonly string[] | undefined,
+  isFarFirst = false,
 ): Target | undefined {
   const pick = service.pickerFor(request)
   const hashKey = request.metadata['shoal-hash-key']
-  for (const tier of matcher.match(service.table, request)) {
-    const set = service.subsetOf(tier, hashKey)
+  for (const equals of inOrder(matcher.match(service.table, request), near, isFarFirst)) {
+    const set = service.subsetOf(equals, hashKey)
     const sound = service.withoutOutliers(set, clock)
     let left = tried ? sound.filter(({ id }) => !tried.includes(id)) : sound
     for (let instance = pick(left, hashKey); instance; instance = pick(left, hashKey)) {
@@ -72,4 +76,18 @@ function pickAmong(
     }
   }
   return undefined
+}
+
+/** Of each version those near before all, or those elsewhere. */
+function* inOrder(tiers: Tiers, near: ChooserDeps['near'], isFarFirst: boolean): Generator<readonly LeasedInstance[]> {
+  for (const tier of tiers) {
+    const close = near?.(tier) ?? tier
+    if (close !== tier) yield isFarFirst ? without(tier, close) : close
+    yield tier
+  }
+}
+
+function without(set: readonly LeasedInstance[], others: readonly LeasedInstance[]): readonly LeasedInstance[] {
+  const left = new Set(others)
+  return set.filter((instance) => !left.has(instance))
 }

@@ -1,5 +1,5 @@
 import { compareVersions, satisfies } from '../base/version.ts'
-import type { LeasedInstance } from '../stores/lease_store.ts'
+import { type LeasedInstance, suspectAfterMs } from '../stores/lease_store.ts'
 import { RpcError } from '../wire/errors.ts'
 
 /** What a caller asks of an instance. */
@@ -10,7 +10,10 @@ export interface Wanted {
   group: string
 }
 
-/** Instances that fit, in tiers of one version each, the highest version first. Never empty. */
+/**
+ * Instances that fit, in tiers of one version each, the highest version first; versions of which all are suspect stand
+ * behind those that can serve. Never empty.
+ */
 export type Tiers = readonly (readonly LeasedInstance[])[]
 
 /** Ranges and groups remembered per table: callers choose them freely. */
@@ -58,7 +61,9 @@ function findTiers(all: readonly LeasedInstance[], { service, version, group }: 
       { neverSent: true },
     )
   }
-  return [...byVersion].sort(([a], [b]) => compareVersions(b, a)).map(([, tier]) => tier)
+  const tiers = [...byVersion].sort(([a], [b]) => compareVersions(b, a)).map(([, tier]) => tier)
+  const isSound = (tier: readonly LeasedInstance[]) => tier.some(({ ageMs, ttlMs }) => ageMs < suspectAfterMs(ttlMs))
+  return [...tiers.filter(isSound), ...tiers.filter((tier) => !isSound(tier))]
 }
 
 function list(instances: readonly LeasedInstance[], field: 'version' | 'group'): string {

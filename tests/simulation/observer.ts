@@ -160,7 +160,7 @@ export class Observer {
     }
   }
 
-  onAttempt(reader: Reader, { id, incarnation }: LeasedInstance, listed: readonly LeasedInstance[]): void {
+  onAttempt(reader: Reader, { id, incarnation, version }: LeasedInstance, listed: readonly LeasedInstance[]): void {
     reader.attempts++
     this.note(`${reader.name} calls ${id}/${incarnation}`)
     const retries = reader.attempts - reader.calls
@@ -176,9 +176,10 @@ export class Observer {
     const silentMs = told - (life.beatsMs.at(-1) ?? Infinity)
     if (silentMs <= TTL_MS + BEAT_MS) return
     const sinceMs = reader.answeredAtMs - suspectAfterMs(TTL_MS) + SLACK_MS
-    const sound = listed.filter((other) => this.#hasBeaten(other.id, sinceMs, told))
-    // Panic routing: with fewer than half sound, all are tried.
-    if (sound.length * 2 < listed.length) return
+    const equals = listed.filter((other) => other.version === version)
+    const sound = equals.filter((other) => this.#hasBeaten(other.id, sinceMs, told))
+    // Panic routing: with fewer than half of a version sound, all of them are tried.
+    if (sound.length * 2 < equals.length) return
     this.violate('no call to who is gone', `${reader.name} calls ${id}, silent for ${Math.round(silentMs)} ms`)
   }
 

@@ -1,6 +1,7 @@
 import { sleep } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
+import { preferZone } from '../../shared/registry/health.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { RegistryWatch } from '../../shared/registry/watch.ts'
 import { createRouter } from '../../shared/routing/call.ts'
@@ -11,7 +12,7 @@ import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { Reader } from './observer.ts'
 import { SimConnection } from './sim_connection.ts'
-import { Sim } from './sim_contract.ts'
+import { FALLBACK, OLDER_ALONE, Sim, VERSIONS } from './sim_contract.ts'
 import type { SimInstance } from './sim_instance.ts'
 import type { SimProcess } from './sim_process.ts'
 import { storeOver } from './store_client.ts'
@@ -30,6 +31,8 @@ export class SimGateway {
   readonly #watch: RegistryWatch | undefined
   readonly #reader: Reader
   readonly #client: Client<typeof Sim>
+  /** Asks for the older version alone. */
+  readonly #olderClient: Client<typeof Sim>
   readonly #connections = new Map<SimInstance, SimConnection>()
   /** What the router was last given to choose from, before the suspects were left out. */
   #listed: readonly LeasedInstance[] = []
@@ -52,6 +55,7 @@ export class SimGateway {
       attempts: 0,
       bornAtMs: world.time.now(),
     }
+    const zone = world.zoneOf(name)
     const common = { clock: this.process, random, metrics: this.metrics, log: silentLog }
     this.table = new RegistryTable({ ...common, leases: this.#watched(parts.reading(storeOver(world, this.process))) })
     // On some runtimes the process lives between calls, on others each call reads for itself.
@@ -63,10 +67,15 @@ export class SimGateway {
         return fresh ? this.#eligible(fresh) : this.table.instances(service).then((listed) => this.#eligible(listed))
       },
       connect: (instance) => this.#reach(instance),
+      near: (equals) => preferZone(equals, zone),
+      policy: () => world.routing,
+      caller: name,
       onUnreachable: (service) => this.table.invalidate(service),
     })
     const transport = { send: parts.route(route), codec: 'msgpack' as const, close() {} }
     this.#client = clientOver(Sim, { transport, timeoutMs: CALL_TIMEOUT_MS, clock: this.process })
+    const options = { transport, timeoutMs: CALL_TIMEOUT_MS, clock: this.process, version: OLDER_ALONE }
+    this.#olderClient = clientOver(Sim, options)
   }
 
   get calls(): number {
@@ -84,14 +93,19 @@ export class SimGateway {
 
   /** Makes a call. Never rejects: the observer sees how it ends. */
   async call(call: number, method: 'read' | 'write'): Promise<void> {
-    const { observer } = this.#world
+    const { observer, isVaried, random } = this.#world
+    const isOlder = isVaried && random() < 0.2
     observer.onCall(this.#reader, call, method)
     try {
-      const answer = await this.#client[method]({ call })
-      observer.onAnswer(call, `by ${answer.by}`, answer.call)
+      const answer = await (isOlder ? this.#olderClient : this.#client)[method]({ call })
+      const isFallback = answer.by === FALLBACK.by
+      if (isFallback && !isOlder) this.failed[method]++
+      if (isOlder && !isFallback && answer.by !== VERSIONS[0]) observer.violate('versions are as asked for', answer.by)
+      observer.onAnswer(call, `by ${answer.by}`, isFallback ? undefined : answer.call)
     } catch (thrown) {
       const { code, message } = RpcError.from(thrown)
-      this.failed[method]++
+      // There may be no instance of the older one any more.
+      if (!isOlder) this.failed[method]++
       observer.onAnswer(call, code === 'internal' ? `${code} ${message} ${(thrown as Error).stack}` : code, undefined)
     }
   }

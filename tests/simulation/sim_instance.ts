@@ -33,13 +33,13 @@ export class SimInstance {
     this.record = {
       id,
       service: Sim.name,
-      version: Sim.version,
+      version: world.versionOf(id),
       group: 'default',
       address: { kind: 'url', url: `http://${id}` },
       incarnation,
       ttlMs: TTL_MS,
       weight: 1,
-      zone: '',
+      zone: world.zoneOf(id),
     }
     const work = async (method: 'read' | 'write', call: number) => {
       world.observer.onExecuted(call, method, `${id}/${incarnation}`)
@@ -48,7 +48,7 @@ export class SimInstance {
       await sleep(this.process, isSlow ? 2_000 : 1 + random() * 20)
       const isFailing = this.behaviour === 'failing' || (this.behaviour === 'flaky' && random() < FLAKY_SHARE)
       if (isFailing) throw new RpcError('unavailable', 'the instance cannot work')
-      return { call, by: id }
+      return { call, by: this.record.version }
     }
     this.serve = createServer([
       implement(Sim, { read: ({ call }) => work('read', call), write: ({ call }) => work('write', call) }),

@@ -1,5 +1,6 @@
 import type { Random } from '../../shared/base/random.ts'
 import { TTL_MS } from './observer.ts'
+import { ZONES } from './sim_contract.ts'
 import type { SimInstance } from './sim_instance.ts'
 import { pick, type World } from './world.ts'
 
@@ -86,6 +87,17 @@ export const TROUBLES = {
   'clock of the store leaps while many are cut off it': (world, random) => {
     cutOffMany(world, random() * SHORT_CUT_MS)
     world.time.after(random() * SHORT_CUT_MS, () => leap(world))
+  },
+  'a zone dies': (world, random) => {
+    const zone = pick(ZONES, random)
+    const doomed = [...world.instances.values()].filter(({ record, isServing }) => isServing && record.zone === zone)
+    if (!world.isVaried || world.live().size - doomed.length < 2) return
+    for (const instance of doomed) instance.kill()
+    world.time.after(random() * 4 * TTL_MS, () => {
+      for (const instance of doomed) {
+        if (world.instances.get(instance.record.id) === instance) world.startInstance(instance.record.id)
+      }
+    })
   },
   'instance is killed': (world) => running(world)?.kill(),
   'instance is killed and started again': (world, random) => {

@@ -1,11 +1,13 @@
 import type { Random } from '../../shared/base/random.ts'
 import { jitter, seededRandom } from '../../shared/base/random.ts'
 import { settle, VirtualTime } from '../unit/virtual_time.ts'
+import type { RoutingPolicy } from '../../shared/routing/policy.ts'
 import { type Parts, REAL } from './parts.ts'
 import { Network } from './network.ts'
 import { Observer, TTL_MS } from './observer.ts'
 import { SimGateway } from './sim_gateway.ts'
 import { SimInstance } from './sim_instance.ts'
+import { FALLBACK, VERSIONS, ZONES } from './sim_contract.ts'
 import { SimProcess } from './sim_process.ts'
 import { SimStore } from './sim_store.ts'
 
@@ -25,6 +27,9 @@ export class World {
   /** All lives that there have been. */
   readonly everyLife: SimInstance[] = []
   readonly gateways: SimGateway[] = []
+  /** Whether this world has zones and two versions, and what policy its calls are routed by. */
+  readonly isVaried: boolean
+  readonly routing: RoutingPolicy
   #lives = 0
   #lossAtMs = -Infinity
   #calls = 0
@@ -36,6 +41,12 @@ export class World {
     this.observer = new Observer(this.time)
     this.network = new Network(this.time, this.random)
     this.store = new SimStore(this.time)
+    this.isVaried = this.random() < 0.5
+    this.routing = {
+      hedge: this.random() < 0.3,
+      ...(this.random() < 0.2 && { subset: 3 }),
+      ...(this.random() < 0.2 && { fallback: { value: FALLBACK } }),
+    }
   }
 
   process(name: string): SimProcess {
@@ -50,6 +61,15 @@ export class World {
     this.instances.set(id, instance)
     this.everyLife.push(instance)
     instance.start()
+  }
+
+  zoneOf(id: string): string {
+    return this.isVaried ? ZONES[numberOf(id) % ZONES.length] ?? '' : ''
+  }
+
+  /** Of an instance: every third has the later one, the first two never. */
+  versionOf(id: string): string {
+    return (this.isVaried && numberOf(id) % 3 === 2 ? VERSIONS[1] : VERSIONS[0])
   }
 
   startGateway(): SimGateway {
@@ -112,6 +132,10 @@ export class World {
     for (const gateway of this.gateways) gateway.close()
     await this.store.close()
   }
+}
+
+function numberOf(id: string): number {
+  return Number(id.slice(1))
 }
 
 export function pick<T>(values: readonly T[], random: Random): T | undefined {

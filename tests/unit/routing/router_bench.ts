@@ -24,6 +24,7 @@ export class RouterBench {
   /** What an instance does with a call. */
   serve: (id: string, request: RpcRequest) => Promise<RpcResponse> = (id) => Promise.resolve(answer(id))
   reachable: (id: string) => boolean = () => true
+  near: (equals: readonly LeasedInstance[]) => readonly LeasedInstance[] = (equals) => equals
   readonly send: Send
   #lists: { table: unknown; byService: Map<string, LeasedInstance[]> } = { table: undefined, byService: new Map() }
 
@@ -38,6 +39,7 @@ export class RouterBench {
             return this.serve(id, request)
           }
           : undefined,
+      near: (equals) => this.near(equals),
       onUnreachable: (service) => this.unreachable.push(service),
       clock: this.clock,
       random: seededRandom(seed),

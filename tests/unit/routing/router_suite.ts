@@ -57,6 +57,28 @@ export const routerSuite: Suite = {
       bench.close()
     },
 
+    'calls stay near, and elsewhere who tries again goes first: a zone that dies as a whole fails none': async () => {
+      const bench = new RouterBench(instances(8))
+      const isNear = ({ id }: { id: string }) => Number(id.slice(1)) < 5
+      const near = new Map<unknown, LeasedInstance[]>()
+      bench.near = (equals) => {
+        const known = near.get(equals) ?? equals.filter(isNear)
+        near.set(equals, known)
+        return known
+      }
+      for (let i = 0; i < 20; i++) await bench.call()
+      assert.isTrue(bench.ids.every((id) => isNear({ id })))
+      bench.attempts.length = 0
+      bench.serve = (id) =>
+        isNear({ id }) ? Promise.reject(new RpcError('unavailable', 'gone')) : Promise.resolve(answer(id))
+      for (let i = 0; i < 5; i++) {
+        const response = await bench.call({ idempotent: true })
+        assert.notInstanceOf(response, RpcError)
+      }
+      assert.lengthOf(bench.attempts, 10)
+      bench.close()
+    },
+
     'only what is safe is tried again: unavailable, and idempotent or never sent': async () => {
       for (
         const code of [
@@ -193,6 +215,27 @@ export const routerSuite: Suite = {
       assert.deepEqual(new Set(bench.ids), new Set(['b']))
       for (let i = 0; i < 20; i++) await bench.call()
       assert.deepEqual(bench.ids.slice(20), new Array(20).fill('a'))
+    },
+
+    'a version of which all are suspect stands behind those that can serve': async () => {
+      const silent = { ageMs: 14_000, ttlMs: 15_000 }
+      const table = (newest: Partial<LeasedInstance>) => [
+        instance('old', { version: '1.0.0', ttlMs: 15_000, ageMs: 0 }),
+        instance('new', { version: '1.1.0', ttlMs: 15_000, ageMs: 0, ...newest }),
+      ]
+      const bench = new RouterBench(table(silent))
+      for (let i = 0; i < 5; i++) await bench.call({ version: '^1.0.0' })
+      assert.deepEqual([...new Set(bench.ids)], ['old'])
+      bench.attempts.length = 0
+      bench.table = table({})
+      await bench.call({ version: '^1.0.0' })
+      assert.deepEqual(bench.ids, ['new'])
+      bench.attempts.length = 0
+      // Where all are, the order is as ever.
+      bench.table = table(silent).map((each) => ({ ...each, ageMs: 14_000 }))
+      await bench.call({ version: '^1.0.0' })
+      assert.deepEqual(bench.ids, ['new'])
+      bench.close()
     },
 
     'the highest compatible version serves; lower ones where it cannot': async () => {
