@@ -77,6 +77,12 @@ export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<
     const onAbort = () => reject(abortError(signal.reason))
     if (signal.aborted) onAbort()
     else signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    work.then((value) => {
+      signal.removeEventListener('abort', onAbort)
+      resolve(value)
+    }, (thrown) => {
+      signal.removeEventListener('abort', onAbort)
+      reject(thrown)
+    })
   })
 }

@@ -67,7 +67,7 @@ export class IncomingCalls {
     const call: Serving = { id, deadline, abandoned: false, creditBytes: LIMITS.streamWindowBytes }
     this.#serving.set(id, call)
     try {
-      await this.#serve(call, (async () => await serve({ ...request, signal: deadline.signal }))())
+      await this.#serve(call, begin(serve, { ...request, signal: deadline.signal }))
     } finally {
       this.#serving.delete(id)
     }
@@ -155,6 +155,15 @@ export class IncomingCalls {
     } catch (cause) {
       this.#options.onGone(RpcError.from(cause))
     }
+  }
+}
+
+/** A Send that throws has failed as one that rejects. */
+function begin(serve: Send, request: RpcRequest): Promise<RpcResponse> {
+  try {
+    return serve(request)
+  } catch (thrown) {
+    return Promise.reject(thrown)
   }
 }
 

@@ -35,10 +35,11 @@ export class Outbox {
 
   /** @param messages those of one frame, in order */
   send(messages: readonly Message[]): void {
-    const [first, second] = messages
+    const first = messages[0]
     if (!first) return
+    const isShort = messages.length === 1
     if (this.#waiting.length === 0) {
-      if (!second) return this.#options.write(first)
+      if (isShort) return this.#options.write(first)
       this.#waiting.push(messages)
       return this.#pump()
     }
@@ -46,7 +47,7 @@ export class Outbox {
       this.#drop(idOf(first))
       return this.#options.write(first)
     }
-    if (!second && !this.#waiting.some(([one]) => one && precedes(one, first))) return this.#options.write(first)
+    if (isShort && !this.#waiting.some(([one]) => one && precedes(one, first))) return this.#options.write(first)
     this.#waiting.push(messages)
   }
 
