@@ -10,6 +10,7 @@ import {
   CHECKPOINT_STEPS,
   drawStep,
   eventsOf,
+  PATIENCE_MS,
   reached,
   resultOf,
   SEED,
@@ -25,14 +26,14 @@ beforeAll(async () => {
   scene = await TrainingScene.open()
   worker = scene.startWorker()
   undisturbed = await resultOf(scene.startTraining('alone.onnx'))
-}, 120_000)
+}, PATIENCE_MS)
 afterAll(async () => {
   await worker.stop()
   await scene[Symbol.asyncDispose]()
 })
 
 describe('a coordinator', () => {
-  it('that is killed is followed by one that waited, to the same bits', { timeout: 120_000 }, async () => {
+  it('that is killed is followed by one that waited, to the same bits', { timeout: PATIENCE_MS }, async () => {
     const first = scene.startTraining('killed.onnx')
     await reached(first, 5)
     // However long the second takes to come: without a worker the first stands still.
@@ -54,7 +55,7 @@ describe('a coordinator', () => {
   })
 
   it('on another machine goes on where one was killed: all they share is Redis and the gateway', {
-    timeout: 120_000,
+    timeout: PATIENCE_MS,
   }, async () => {
     await using redis = await startRedisServer()
     const env = { REDIS_URL: redis.url }
@@ -78,7 +79,7 @@ describe('a coordinator', () => {
     expect(readdirSync(join(scene.folder, 'gateway/models/checkpoints/shared'))).toHaveLength(1)
   })
 
-  it('that was paused beyond its lease writes nothing any more', { timeout: 120_000 }, async () => {
+  it('that was paused beyond its lease writes nothing any more', { timeout: PATIENCE_MS }, async () => {
     const first = scene.startTraining('paused.onnx')
     await reached(first, 25)
     first.signal('SIGSTOP')
@@ -98,7 +99,7 @@ describe('a coordinator', () => {
     expect(await sha256Hex(readFileSync(join(scene.folder, 'paused.onnx')))).toBe(undisturbed)
   })
 
-  it('that is interrupted leaves a checkpoint from which the run goes on', { timeout: 120_000 }, async () => {
+  it('that is interrupted leaves a checkpoint from which the run goes on', { timeout: PATIENCE_MS }, async () => {
     const first = scene.startTraining('interrupted.onnx')
     await reached(first, 43)
     first.signal('SIGINT')

@@ -13,6 +13,8 @@ import { type Running, startCli } from '../fixtures/process.ts'
 const [INPUTS, CLASSES, ROWS] = [64, 8, 2048]
 const [BATCH, EPOCHS] = [64, 12]
 export const CHECKPOINT_STEPS = 10
+/** Half a minute on a machine of their own; many start processes, which takes ten times as long on a crowded one. */
+export const PATIENCE_MS = 300_000
 /** Long enough that a signal meant for the middle of a run finds it there. */
 export const STEPS_PER_EPOCH = ROWS / BATCH
 export const STEPS = EPOCHS * STEPS_PER_EPOCH

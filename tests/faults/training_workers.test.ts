@@ -4,6 +4,7 @@ import type { Running } from '../fixtures/process.ts'
 import {
   drawStep,
   eventsOf,
+  PATIENCE_MS,
   reached,
   resultOf,
   SEED,
@@ -20,11 +21,11 @@ let undisturbed: string
 beforeAll(async () => {
   scene = await TrainingScene.open()
   undisturbed = await resultOf(scene.startTraining('alone.onnx', ['--workers', '1']))
-}, 120_000)
+}, PATIENCE_MS)
 afterAll(() => scene[Symbol.asyncDispose]())
 
 describe('training gives the same bits', () => {
-  it('while workers are killed and others come', { timeout: 120_000 }, async () => {
+  it('while workers are killed and others come', { timeout: PATIENCE_MS }, async () => {
     const random = seededRandom(SEED)
     let at = 0
     const steps = Array.from({ length: 5 }, () => at = drawStep(random, at + 3, at + 30))
@@ -45,7 +46,7 @@ describe('training gives the same bits', () => {
   for (const optimizer of ['adam', 'momentum']) {
     it(
       `with calls and answers doubled, reordered and misdelivered, by ${optimizer}`,
-      { timeout: 300_000 },
+      { timeout: PATIENCE_MS },
       async () => {
         const settings = ['--optimizer', optimizer, '--epochs', String(EPOCHS_OF_200_STEPS)]
         const expected = await resultOf(
@@ -67,7 +68,7 @@ describe('training gives the same bits', () => {
   }
 
   it('while a worker stands still: its shards are leased again, and what it says later is ignored', {
-    timeout: 120_000,
+    timeout: PATIENCE_MS,
   }, async () => {
     const [quick, slow] = [scene.startWorker(), scene.startWorker()]
     const training = scene.startTraining('straggler.onnx')
@@ -79,7 +80,7 @@ describe('training gives the same bits', () => {
     await Promise.all([quick.stop(), slow.stop()])
   })
 
-  it('when every worker is lost and one comes back', { timeout: 120_000 }, async () => {
+  it('when every worker is lost and one comes back', { timeout: PATIENCE_MS }, async () => {
     const first = scene.startWorker()
     const training = scene.startTraining('deserted.onnx')
     await reached(training, 20)
