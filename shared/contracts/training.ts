@@ -48,6 +48,10 @@ export const Training = defineService({
       output: z.object({
         fence,
         attempt: count,
+        /** The shards that it is of: a relay leases those of several blocks at once, and counts attempts within each. */
+        dataStep: count,
+        from: count,
+        to: count,
         /** The sum in its wire format: gradients, then loss and sample weight. */
         sum: tensors,
         /** Workers that took part. */

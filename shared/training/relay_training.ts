@@ -52,7 +52,7 @@ export function relayTraining(deps: RelayTrainingDeps): Implementation {
         // What int8 rounds off is kept by shard.
         units: alignedUnits(from, to, format === 'int8' ? to - from : Math.min(to - from, workers * UNITS_PER_WORKER)),
       }, signal)
-      return { fence, attempt, sum: packSum(format, outcome.sum), workers: outcome.workers }
+      return { fence, attempt, dataStep, from, to, sum: packSum(format, outcome.sum), workers: outcome.workers }
     },
   })
 }

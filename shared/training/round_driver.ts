@@ -118,6 +118,8 @@ class RunningRound {
   readonly #tree: ReduceTree
   readonly #ended = Promise.withResolvers<void>()
   readonly #calls = new Map<number, AbortController>()
+  /** The shards of each attempt. */
+  readonly #leased = new Map<number, Block>()
   readonly #members = new Map<string, Callee>()
   readonly #contributors = new Map<string, number>()
   #round: Round
@@ -234,6 +236,7 @@ class RunningRound {
     switch (effect.type) {
       case 'lease':
         metrics.count('shoal_training_leases_total')
+        this.#leased.set(effect.attempt, effect.unit)
         return void this.#call(effect.member, effect.unit, effect.attempt)
       case 'accept':
         // It came for this round alone: nobody else reads it.
@@ -279,8 +282,10 @@ class RunningRound {
       const sum = unpackSum(format, answer.sum)
       this.#contributors.set(member, answer.workers)
       this.#timer.observe(clock.now() - startedAtMs)
-      const { attempt: of } = answer
-      this.#apply({ type: 'result', member, fence: answer.fence, attempt: of, sum, nowMs: clock.now() })
+      const { fence: fenced, attempt: of } = answer
+      if (this.#isOf(of, answer)) {
+        this.#apply({ type: 'result', member, fence: fenced, attempt: of, sum, nowMs: clock.now() })
+      } else this.#perform({ type: 'refuse', member, reason: 'foreign' })
       // The call is over, whatever its answer was worth.
       this.#apply({ type: 'failed', member, attempt, fatal: false, reason: 'no valid answer', nowMs: clock.now() })
     } catch (thrown) {
@@ -301,6 +306,12 @@ class RunningRound {
     } finally {
       this.#calls.delete(attempt)
     }
+  }
+
+  /** Whether an answer is of the shards that were leased by that attempt, and not of another round's. */
+  #isOf(attempt: number, { dataStep, from, to }: Block & { dataStep: number }): boolean {
+    const leased = this.#leased.get(attempt)
+    return dataStep === this.#job.dataStep && from === leased?.from && to === leased?.to
   }
 
   /** Sends the parameters with the first call of a step to each member, and again to one that has lost them. */

@@ -63,7 +63,7 @@ export function workerTraining({ engine, source }: WorkerTrainingDeps): Implemen
     const { sum } = tree
     if (!sum) throw new RpcError('internal', 'Cannot compute the shards: their sum is not complete')
     const residual = format === 'int8' ? residuals.of(fence, from, length) : undefined
-    return { fence, attempt, sum: packSum(format, sum, residual), workers: 1 }
+    return { fence, attempt, dataStep, from, to, sum: packSum(format, sum, residual), workers: 1 }
   }
 
   return implement(Training, {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../../shared/base/random.ts'
 import type { Engine } from '../../../shared/engine/engine.ts'
-import type { Interceptor } from '../../../shared/rpc/send.ts'
+import type { Interceptor, RpcResponse } from '../../../shared/rpc/send.ts'
 import { shardRowsOf } from '../../../shared/training/data_order.ts'
 import { adam, applyUpdates, meanGradient, type Optimizer, sgd } from '../../../shared/training/optimizers.ts'
 import { buildStepGraph, readStep } from '../../../shared/training/step_graph.ts'
@@ -144,6 +144,45 @@ describe('answers', () => {
     },
   )
 
+  it('of calls that a relay got twice, and counts alike, are told apart', { timeout: 180_000 }, async () => {
+    const random = seededRandom(5)
+    const held: { value: Answer; response: RpcResponse; give(response: RpcResponse): void }[] = []
+    let exchanged = 0
+    const exchange: Interceptor = (next) => async (request) => {
+      const response = await next(request)
+      if (response.kind !== 'unary') return response
+      const value = decodePayload(response.payload) as Answer
+      // The same in all that names a lease, but for the shards.
+      const alike = held.findIndex(({ value: { fence, attempt, from } }) =>
+        fence.step === value.fence.step && attempt === value.attempt && from !== value.from
+      )
+      const [other] = alike < 0 ? [] : held.splice(alike, 1)
+      if (other) {
+        exchanged++
+        other.give(response)
+        return other.response
+      }
+      const mine = Promise.withResolvers<RpcResponse>()
+      const entry = { value, response, give: mine.resolve }
+      held.push(entry)
+      const timer = setTimeout(() => {
+        held.splice(held.indexOf(entry), 1)
+        mine.resolve(response)
+      }, random() * 10)
+      return await mine.promise.finally(() => clearTimeout(timer))
+    }
+    const twice: Interceptor = (next) => (request) => {
+      if (random() < 0.2) next(request).catch(() => {})
+      return next(request)
+    }
+    const steps = 60
+    const hub = new LocalPool()
+    hub.addRelay(poolOf(3, [exchange]), [twice])
+    const { parameters } = await train('momentum', hub, { steps })
+    expect(exchanged).toBeGreaterThan(0)
+    expect(parameters).toEqual((await train('momentum', poolOf(1), { steps })).parameters)
+  })
+
   it('that are never finite end the run, naming the shards and the remedy', async () => {
     const spoilAll: Interceptor = (next) => async (request) => {
       const response = await next(request)
@@ -253,6 +292,7 @@ describe('a relay', () => {
 interface Answer {
   fence: { step: number }
   attempt: number
+  from: number
   sum: { sum: Tensor<'float32'> }
 }
 

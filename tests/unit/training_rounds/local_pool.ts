@@ -87,7 +87,7 @@ export class LocalPool implements Directory {
   }
 
   /** A relay with the workers of another pool behind it. */
-  addRelay(workers: LocalPool): string {
+  addRelay(workers: LocalPool, interceptors: readonly Interceptor[] = []): string {
     const deps = {
       clock: systemClock,
       metrics: workers.metrics,
@@ -95,7 +95,7 @@ export class LocalPool implements Directory {
       random: seededRandom(1),
       directory: workers,
     }
-    return this.add(relayTraining(deps))
+    return this.add(relayTraining(deps), interceptors)
   }
 
   /** As a killed process goes: at once, with all that it was doing. */
