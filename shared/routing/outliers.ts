@@ -7,6 +7,8 @@ type Instances = readonly LeasedInstance[]
 interface Record {
   /** In a row, without a success between them. */
   failures: number
+  /** When the first of these came: calm ends there, however long the fifth takes to come. */
+  failingSinceMs: number
   /** Ejections so far, those forgiven taken away: each is one unit longer than the last. */
   times: number
   endsAtMs: number
@@ -70,13 +72,14 @@ export class Outliers {
    */
   failed(id: string, set: Instances, nowMs: number): 'counted' | 'ejected' | 'spared' {
     let record = this.#records.get(id)
-    if (!record) this.#records.set(id, record = { failures: 0, times: 0, endsAtMs: -Infinity })
+    if (!record) this.#records.set(id, record = { failures: 0, failingSinceMs: 0, times: 0, endsAtMs: -Infinity })
     // An answer to a call from before it was ejected.
     if (nowMs < record.endsAtMs) return 'counted'
+    if (record.failures === 0) record.failingSinceMs = nowMs
     if (++record.failures < DEFAULTS.ejectionFailures) return 'counted'
     const out = set.filter((one) => this.#isOut(one.id, nowMs)).length
     if (out + 1 > set.length * DEFAULTS.ejectionMaxShare) return 'spared'
-    const times = Math.min(this.#timesAt(record, nowMs) + 1, DEFAULTS.ejectionMaxTimes)
+    const times = Math.min(this.#timesAt(record, record.failingSinceMs) + 1, DEFAULTS.ejectionMaxTimes)
     Object.assign(record, { failures: 0, times, endsAtMs: nowMs + times * this.#baseMs })
     this.#changed(nowMs)
     return 'ejected'

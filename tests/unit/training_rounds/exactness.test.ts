@@ -223,8 +223,8 @@ describe('a worker that lies', () => {
     const steps = 20
     const { parameters } = await train('momentum', hub, { steps })
     expect(parameters).toEqual((await train('momentum', poolOf(1), { steps })).parameters)
-    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBe(1)
-    expect(workers.metrics.valueOf('shoal_training_refused_total', { reason: 'disagrees' })).toBe(1)
+    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBeGreaterThan(0)
+    expect(workers.metrics.valueOf('shoal_training_refused_total', { reason: 'disagrees' })).toBeGreaterThan(0)
     // Whoever is honest was checked as well, and stays.
     expect(workers.metrics.valueOf('shoal_training_audits_total')).toBeGreaterThan(1)
   })
@@ -241,7 +241,7 @@ describe('a worker that lies', () => {
     const steps = 40
     const { parameters } = await train('momentum', hub, { steps })
     expect(parameters).toEqual((await train('momentum', poolOf(1), { steps })).parameters)
-    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBe(1)
+    expect(workers.metrics.valueOf('shoal_training_distrusted_total')).toBeGreaterThan(0)
   })
 })
 
