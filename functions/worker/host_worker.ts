@@ -64,7 +64,8 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<HostW
   }
 }
 
-async function enrol(
+/** Enrols at a gateway. @throws RpcError what the gateway answered, or `unavailable` if it does not */
+export async function enrol(
   gateway: string,
   headers: Record<string, string>,
   signal: AbortSignal,

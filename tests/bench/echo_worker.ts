@@ -7,7 +7,7 @@ import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import type { Engine } from '../../shared/engine/engine.ts'
-import { openSocket } from '../../functions/worker/node_socket.ts'
+import { enrol } from '../../functions/worker/host_worker.ts'
 import { Agent } from '../../shared/worker/agent.ts'
 import { httpModels } from '../../shared/worker/model_source.ts'
 import { ready } from './ready.ts'
@@ -51,17 +51,7 @@ function join(name: string): Promise<void> {
       name,
       engine,
       models: httpModels(gateway),
-      async enrol() {
-        const { token, connect } = await (await fetch(`${gateway}/workers/enrol`, { method: 'POST' }))
-          .json() as {
-            token: string
-            connect: string
-          }
-        return {
-          token,
-          socket: openSocket(gateway.replace('http', 'ws') + connect),
-        }
-      },
+      enrol: (signal) => enrol(gateway, {}, signal),
       clock: systemClock,
       random: Math.random,
       log: silentLog,

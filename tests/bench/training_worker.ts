@@ -17,8 +17,7 @@ import { workerTraining } from '../../shared/training/worker_training.ts'
 import { Agent } from '../../shared/worker/agent.ts'
 import { httpModels } from '../../shared/worker/model_source.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
-import { startHostWorker } from '../../functions/worker/host_worker.ts'
-import { openSocket } from '../../functions/worker/node_socket.ts'
+import { enrol, startHostWorker } from '../../functions/worker/host_worker.ts'
 import { ready } from './ready.ts'
 
 const gateway = `http://127.0.0.1:${process.argv[2]}`
@@ -62,19 +61,7 @@ function joinDelayed(name: string): Promise<void> {
           source: httpData((sha256, signal) => models.get(sha256, signal)),
         }),
       ],
-      async enrol() {
-        const response = await fetch(`${gateway}/workers/enrol`, {
-          method: 'POST',
-        })
-        const { token, connect } = await response.json() as {
-          token: string
-          connect: string
-        }
-        return {
-          token,
-          socket: openSocket(gateway.replace('http', 'ws') + connect),
-        }
-      },
+      enrol: (signal) => enrol(gateway, {}, signal),
       clock: systemClock,
       random: Math.random,
       log: silentLog,
