@@ -7,6 +7,9 @@ import { installPackages } from './install_packages.ts'
 import { SHARED_DATA, sum, type Tally, tallyJunit, tallyVitest } from './tally.ts'
 import { CHROMIUM_NAMES, findOnPath, ROOT, run } from './tools.ts'
 
+/** What Node compiled and stripped of types it keeps for the next of the hundreds of processes that tests start. */
+process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache')
+
 /**
  * `npm test`: the checks, the vitest suites and the Deno suites, then `N passed, N failed` on the last line.
  * `npm test -- PATTERN` narrows vitest to the files whose path holds PATTERN; the rest runs as ever.

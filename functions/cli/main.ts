@@ -1,3 +1,4 @@
+import './compile_cache.ts'
 import '../node_heap.ts'
 import process from 'node:process'
 import { lineOf, runCommandLine } from './commands.ts'

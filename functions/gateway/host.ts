@@ -86,7 +86,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const metrics = new Metrics()
   const guard = await chooseGuard(options)
   const routing = env.SHOAL_ROUTING ? readPolicies(env.SHOAL_ROUTING) : undefined
-  const stores = openStores(env, dataDir)
+  const stores = await openStores(env, dataDir)
   const common = { clock, random: Math.random, metrics, log, leases: stores.leases, zone: env.SHOAL_ZONE ?? '' }
   const secret = await hostSecret(env, dataDir)
   /** Made last: it works through the gateway. */

@@ -82,7 +82,7 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
 
   mkdirSync(folder, { recursive: true })
   // A gateway of this very process is nobody else's: its runs are in the folder.
-  const runs = (options.local ? undefined : openSharedRuns(process.env, access)) ?? openRuns(folder)
+  const runs = (options.local ? undefined : await openSharedRuns(process.env, access)) ?? openRuns(folder)
   onEvent({ type: 'runs', where: runs.description })
   const directory = new GatewayDirectory(access, systemClock, options.local)
   const stopListening = directory.onChange(() => onEvent({ type: 'workers', workers: directory.workers }))

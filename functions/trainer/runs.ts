@@ -38,11 +38,11 @@ export function openRuns(folder: string): Runs {
  * gateway that all of them name. A run's name is then one of the whole Redis.
  * @returns undefined where the environment names no Redis
  */
-export function openSharedRuns(
+export async function openSharedRuns(
   env: Readonly<Record<string, string | undefined>>,
   access: GatewayAccess,
-): Runs | undefined {
-  const shared = openRedis(env)
+): Promise<Runs | undefined> {
+  const shared = await openRedis(env)
   if (!shared) return undefined
   const { redis, description } = shared
   return {
