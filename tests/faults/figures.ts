@@ -1,3 +1,13 @@
+import process from 'node:process'
+
+/**
+ * How much of a measurement `npm test` makes, which asks whether what must hold does, and `npm run faults`, which prints
+ * figures.
+ */
+export function extent({ quick, thorough }: { quick: number; thorough: number }): number {
+  return process.env.SHOAL_FAULTS === 'thorough' ? thorough : quick
+}
+
 /** What a fault test has found, as one line of JSON: `npm run faults` gathers them. */
 export interface Finding {
   /** Number and words of the fault. */

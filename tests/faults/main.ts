@@ -11,6 +11,7 @@ const { code, output } = await run(
   // One at a time: their figures are of the faults, not of each other.
   ['run', '--no-file-parallelism', ...(patterns.length > 0 ? patterns : ['tests/faults/'])],
   'capture',
+  { SHOAL_FAULTS: 'thorough' },
 )
 const text = stripVTControlCharacters(output)
 const findings = readFindings(text).sort((a, b) => (parseInt(a.fault) || 99) - (parseInt(b.fault) || 99))

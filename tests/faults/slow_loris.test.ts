@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { eventually } from '../conformance/expectations.ts'
 import { type Caller, quantile, startCaller } from './caller.ts'
-import { report } from './figures.ts'
+import { extent, report } from './figures.ts'
 import { type GatewayPool, startPool } from './gateway_pool.ts'
 
 // Connections that send a request's headers a byte at a time, so that each holds a place for as long as it likes.
 
 const SLOW = 400
-const ROUNDS = 3
+const ROUNDS = extent({ quick: 1, thorough: 3 })
 const LOAD = { calls: 200, callers: 4 }
 
 let pool: GatewayPool

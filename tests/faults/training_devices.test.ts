@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import process from 'node:process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { buildWeb } from '../../infra/build_web.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { fromTensorProto, readModel } from '../../shared/models/onnx.ts'
 import { type ChromiumWorker, joinWithChromium } from '../../functions/worker/chromium_worker.ts'
 import { launchChromium } from '../runtime/chromium.ts'
+import { extent } from './figures.ts'
 import { eventsOf, resultOf, STEPS_PER_EPOCH, TrainingScene } from './training_harness.ts'
 
 let scene: TrainingScene
@@ -16,8 +16,8 @@ beforeAll(async () => {
 })
 afterAll(() => scene?.[Symbol.asyncDispose]())
 
-/** Seven epochs are the 200 steps of the claim; one says the same in CI, where the GPU is made of software. */
-const EPOCHS = Number(process.env.SHOAL_DEVICE_EPOCHS ?? 1)
+/** Seven epochs are the 200 steps of the claim; one says the same where the GPU is made of software. */
+const EPOCHS = extent({ quick: 1, thorough: 7 })
 const STEPS = EPOCHS * STEPS_PER_EPOCH
 
 describe('a Node worker on WASM and a tab of Chromium on WebGPU', () => {
