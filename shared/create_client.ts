@@ -2,7 +2,7 @@ import { systemClock } from './base/clock.ts'
 import { LIMITS } from './base/limits.ts'
 import { type Log, silentLog } from './base/log.ts'
 import { Metrics } from './base/metrics.ts'
-import { preferHealthy, preferZone } from './registry/health.ts'
+import { preferZone } from './registry/zones.ts'
 import { httpLeases } from './registry/http_leases.ts'
 import { RegistryTable } from './registry/table.ts'
 import { RegistryWatch } from './registry/watch.ts'
@@ -80,10 +80,7 @@ export function registryTransport(options: RegistryOptions): Transport {
     ...common,
     random: Math.random,
     policy: () => options.routing,
-    instances(service) {
-      const fresh = table.fresh(service)
-      return fresh ? preferHealthy(fresh) : table.instances(service).then(preferHealthy)
-    },
+    instances: (service) => table.fresh(service) ?? table.instances(service),
     near: (equals) => preferZone(equals, zone),
     connect({ address }) {
       if (address.kind !== 'url') return undefined

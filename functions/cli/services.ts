@@ -1,6 +1,5 @@
 import process from 'node:process'
-import { isSuspect } from '../../shared/registry/health.ts'
-import type { LeasedInstance } from '../../shared/stores/lease_store.ts'
+import { isSuspect, type LeasedInstance } from '../../shared/stores/lease_store.ts'
 import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse } from './command.ts'
 import { request } from './request.ts'
 

@@ -1,5 +1,4 @@
-import { isSuspect } from '../../shared/registry/health.ts'
-import type { LeasedInstance } from '../../shared/stores/lease_store.ts'
+import { isSuspect, type LeasedInstance } from '../../shared/stores/lease_store.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ServiceListing } from './gateway_api.ts'
 import { cell, headCell } from './table.ts'

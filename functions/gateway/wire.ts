@@ -9,7 +9,7 @@ import { JobFeed } from '../../shared/jobs/job_feed.ts'
 import { ModelCatalog } from '../../shared/models/catalog.ts'
 import type { BlobStore } from '../../shared/models/blob_store.ts'
 import { ResultCache } from '../../shared/models/result_cache.ts'
-import { preferHealthy, preferZone } from '../../shared/registry/health.ts'
+import { preferZone } from '../../shared/registry/zones.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { RegistryWatch } from '../../shared/registry/watch.ts'
 import { createRouter } from '../../shared/routing/call.ts'
@@ -93,7 +93,7 @@ export function wireGateway(platform: Platform): GatewayDeps {
       const fresh = table.fresh(service)
       const complete = service !== Pool.name ||
         platform.localPools().every(({ id }) => fresh?.some((one) => one.id === id))
-      return fresh && complete ? preferHealthy(fresh) : instances(service).then(preferHealthy)
+      return fresh && complete ? fresh : instances(service)
     },
     connect,
     near: (equals) => preferZone(equals, zone),

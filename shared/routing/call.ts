@@ -18,8 +18,9 @@ import { costsRetry, isRetryable, outcomeOf, verdictOf } from './verdict.ts'
 
 export interface RouterDeps extends RoutedServiceDeps, ChooserDeps {
   /**
-   * Live instances of a service, from a table in memory: the same list again as long as nothing has changed. Not a promise
-   * where it is at hand: nearly every call finds it so, and waiting for what is there costs each of them a turn.
+   * Registered instances of a service, from a table in memory: the same list again as long as nothing has changed. Suspects
+   * are among them: who is left out is decided in one place. Not a promise where the list is at hand: nearly every call
+   * finds it so, and waiting for what is there costs each of them a turn.
    */
   instances(service: string): readonly LeasedInstance[] | Promise<readonly LeasedInstance[]>
   /** Tells the table that an instance did not answer. */
@@ -29,7 +30,7 @@ export interface RouterDeps extends RoutedServiceDeps, ChooserDeps {
 /**
  * Calls a service by name. The order of policies, from the outside in:
  *
- *   fallback → bulkhead → breaker → retries under a budget → hedge → balancer among those not ejected → time-out → attempt
+ *   fallback → bulkhead → breaker → retries under a budget → hedge → balancer among those not ejected nor suspect → time-out → attempt
  *
  * The deadline is the request's signal and spans all of it. The highest compatible version serves; older ones where it
  * cannot. What a policy leaves off costs a look and no more: no timer, no closure, no promise.
@@ -154,7 +155,7 @@ export function createRouter(deps: RouterDeps): Send {
   }
 
   /** @throws RpcError always, whatever was thrown */
-  async function attempt(call: Call, { instance, set, send }: Target, request: RpcRequest): Promise<RpcResponse> {
+  async function attempt(call: Call, { instance, equals, send }: Target, request: RpcRequest): Promise<RpcResponse> {
     const { service, policy } = call
     const isFirst = ++call.attempts === 1
     const out = service.book.begin(instance.id)
@@ -163,7 +164,7 @@ export function createRouter(deps: RouterDeps): Send {
       const sent = isFirst ? request : { ...request, timeoutMs: Math.max(1, remainingMs(call)) }
       const response =
         await (policy.attemptTimeoutMs === undefined ? send(sent) : timed(send, sent, policy.attemptTimeoutMs))
-      const tookMs = service.ended(out, instance.id, set, 'answered')
+      const tookMs = service.ended(out, instance.id, equals, 'answered')
       if (policy.hedge && isFirst) service.latencyOf(request.method).add(tookMs)
       if (response.kind === 'unary') return response
       const end = service.book.beginStream(instance.id)
@@ -172,7 +173,7 @@ export function createRouter(deps: RouterDeps): Send {
       const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
       const waitedMs = clock.now() - out.value.startedAtMs
       const verdict = verdictOf(error, waitedMs, service.book.usualMs)
-      service.ended(out, instance.id, set, verdict, error.unanswered)
+      service.ended(out, instance.id, equals, verdict, error.unanswered)
       // One that was overtaken would have taken longer yet: not to count it would make hedges breed hedges.
       if (policy.hedge && isFirst && verdict === 'given up') service.latencyOf(request.method).add(waitedMs)
       if (error.code === 'unavailable') deps.onUnreachable(request.service)

@@ -3,9 +3,11 @@ import { DEFAULTS } from '../base/defaults.ts'
 import type { RpcRequest, Send } from '../rpc/send.ts'
 import type { LeasedInstance } from '../stores/lease_store.ts'
 import { RpcError } from '../wire/errors.ts'
-import type { Matcher, Tiers } from './match.ts'
+import type { Matcher } from './match.ts'
 import type { MethodPolicy } from './policy.ts'
 import type { RoutedService } from './routed_service.ts'
+
+type Instances = readonly LeasedInstance[]
 
 /** One call under way. */
 export interface Call {
@@ -19,10 +21,10 @@ export interface Call {
   isHedged: boolean
 }
 
-/** Where an attempt goes, and among whom it was chosen, those that are ejected included. */
+/** Where an attempt goes, and its equals: all of that version, of which a share may be ejected. */
 export interface Target {
   instance: LeasedInstance
-  set: readonly LeasedInstance[]
+  equals: Instances
   send: Send
 }
 
@@ -31,7 +33,7 @@ export interface ChooserDeps {
   /** A way to call one instance; undefined if this process cannot reach addresses of its kind. */
   connect(instance: LeasedInstance): Send | undefined
   /** Of equals those that are near, where they can carry the calls; else the same list. All are near by default. */
-  near?(equals: readonly LeasedInstance[]): readonly LeasedInstance[]
+  near?(equals: Instances): Instances
 }
 
 type Chooser = ChooserDeps & { matcher: Matcher }
@@ -64,30 +66,32 @@ function pickAmong(
 ): Target | undefined {
   const pick = service.pickerFor(request)
   const hashKey = request.metadata['shoal-hash-key']
-  for (const equals of inOrder(matcher.match(service.table, request), near, isFarFirst)) {
-    const set = service.subsetOf(equals, hashKey)
-    const sound = service.withoutOutliers(set, clock)
-    let left = tried ? sound.filter(({ id }) => !tried.includes(id)) : sound
-    for (let instance = pick(left, hashKey); instance; instance = pick(left, hashKey)) {
-      const send = connect(instance)
-      if (send) return { instance, set, send }
-      const unreachable = instance
-      left = left.filter((other) => other !== unreachable)
+  for (const equals of matcher.match(service.table, request)) {
+    // Before zones and subsets: in a small part of them half may be too few to leave out, and the rest of the part would
+    // go on failing calls. This way others take the places of those that are left out.
+    const sound = service.soundOf(equals, clock)
+    for (const set of inOrder(sound, near, isFarFirst)) {
+      const part = service.subsetOf(set, hashKey)
+      let left = tried ? part.filter(({ id }) => !tried.includes(id)) : part
+      for (let instance = pick(left, hashKey); instance; instance = pick(left, hashKey)) {
+        const send = connect(instance)
+        if (send) return { instance, equals, send }
+        const unreachable = instance
+        left = left.filter((other) => other !== unreachable)
+      }
     }
   }
   return undefined
 }
 
-/** Of each version those near before all, or those elsewhere. */
-function* inOrder(tiers: Tiers, near: ChooserDeps['near'], isFarFirst: boolean): Generator<readonly LeasedInstance[]> {
-  for (const tier of tiers) {
-    const close = near?.(tier) ?? tier
-    if (close !== tier) yield isFarFirst ? without(tier, close) : close
-    yield tier
-  }
+/** Those near before all, or those elsewhere. */
+function* inOrder(sound: Instances, near: ChooserDeps['near'], isFarFirst: boolean): Generator<Instances> {
+  const close = near?.(sound) ?? sound
+  if (close !== sound) yield isFarFirst ? without(sound, close) : close
+  yield sound
 }
 
-function without(set: readonly LeasedInstance[], others: readonly LeasedInstance[]): readonly LeasedInstance[] {
+function without(set: Instances, others: Instances): Instances {
   const left = new Set(others)
   return set.filter((instance) => !left.has(instance))
 }

@@ -1,5 +1,5 @@
 import { compareVersions, satisfies } from '../base/version.ts'
-import { type LeasedInstance, suspectAfterMs } from '../stores/lease_store.ts'
+import { isSuspect, type LeasedInstance } from '../stores/lease_store.ts'
 import { RpcError } from '../wire/errors.ts'
 
 /** What a caller asks of an instance. */
@@ -62,7 +62,7 @@ function findTiers(all: readonly LeasedInstance[], { service, version, group }: 
     )
   }
   const tiers = [...byVersion].sort(([a], [b]) => compareVersions(b, a)).map(([, tier]) => tier)
-  const isSound = (tier: readonly LeasedInstance[]) => tier.some(({ ageMs, ttlMs }) => ageMs < suspectAfterMs(ttlMs))
+  const isSound = (tier: readonly LeasedInstance[]) => !tier.every(isSuspect)
   return [...tiers.filter(isSound), ...tiers.filter((tier) => !isSound(tier))]
 }
 

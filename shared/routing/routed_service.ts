@@ -17,6 +17,7 @@ import type { Picker } from './picker.ts'
 import type { MethodPolicy, RoutingPolicy } from './policy.ts'
 import { RetryBudget } from './retry_budget.ts'
 import { Subsets } from './subset.ts'
+import { withoutSuspects } from './suspects.ts'
 import type { Verdict } from './verdict.ts'
 
 type Instances = readonly LeasedInstance[]
@@ -92,8 +93,10 @@ export class RoutedService {
     return this.#subsets && hashKey === undefined ? this.#subsets.of(equals) : equals
   }
 
-  withoutOutliers(set: Instances, clock: Clock): Instances {
-    return this.outliers && !this.outliers.isQuiet ? this.outliers.without(set, clock.now()) : set
+  /** Those of equals that are neither ejected nor suspect: at least half of them, whatever has befallen the rest. */
+  soundOf(equals: Instances, clock: Clock): Instances {
+    const left = this.outliers && !this.outliers.isQuiet ? this.outliers.without(equals, clock.now()) : equals
+    return withoutSuspects(left, equals.length)
   }
 
   /** The balancer for a call: the one that it names, that of keys if it has one, or the service's. */
@@ -130,12 +133,12 @@ export class RoutedService {
   }
 
   /** Takes note of how an attempt ended, and whether for a connection that failed. @returns how long it took, ms */
-  ended(call: OutstandingCall, id: string, set: Instances, verdict: Verdict, unanswered = false): number {
+  ended(call: OutstandingCall, id: string, equals: Instances, verdict: Verdict, unanswered = false): number {
     const { book } = this
     const outliers = verdict === 'failed' && this.#ejectsUnansweredAlone && !unanswered ? undefined : this.outliers
     if (verdict === 'answered') outliers?.succeeded(id)
     if (verdict !== 'failed') return book.end(call, verdict)
-    const done = outliers?.failed(id, set, this.#deps.clock.now()) ?? 'spared'
+    const done = outliers?.failed(id, equals, this.#deps.clock.now()) ?? 'spared'
     if (done === 'ejected') this.#deps.metrics.count('shoal_router_ejections_total')
     // Who cannot be left out gets fewer calls at least.
     return book.end(call, done === 'spared' ? 'refused' : 'failed')

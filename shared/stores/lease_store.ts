@@ -16,7 +16,7 @@ import { DEFAULTS } from '../base/defaults.ts'
  *
  * Suspects: beats come every third of a lease, give or take a fifth. An instance whose last beat is older than two thirds
  * of its lease is suspect. It stays listed, its `ageMs` tells, and the revision rises when it becomes suspect and when it
- * beats again, so that callers can prefer the others (shared/registry/health.ts).
+ * beats again, so that callers can prefer the others (shared/routing/suspects.ts).
  *
  * Self-preservation: when many fall silent at once, the store or the way to it is at fault rather than they (a store that
  * was stopped, a clock that leapt, a network that drops). So, for each service, at every renewal and listing:
@@ -37,6 +37,11 @@ import { DEFAULTS } from '../base/defaults.ts'
 /** How long after its last beat an instance becomes suspect. */
 export function suspectAfterMs(ttlMs: number): number {
   return Math.floor(ttlMs * DEFAULTS.relaySuspectMs / DEFAULTS.relayLeaseMs)
+}
+
+/** Two beats missed and more. */
+export function isSuspect({ ageMs, ttlMs }: Pick<LeasedInstance, 'ageMs' | 'ttlMs'>): boolean {
+  return ageMs >= suspectAfterMs(ttlMs)
 }
 
 /** The longest that passes from one beat of an instance to its next while all is well. */

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type LocalRedis, startRedisServer } from '../../infra/local_redis.ts'
-import { isSuspect } from '../../shared/registry/health.ts'
-import type { LeaseStore } from '../../shared/stores/lease_store.ts'
+import { isSuspect, type LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { RedisCommands } from '../../shared/stores/redis_commands.ts'
 import { redisLeases } from '../../shared/stores/redis_store.ts'
 import { tcpRedis } from '../../shared/stores/tcp_redis.ts'

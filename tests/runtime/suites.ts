@@ -8,10 +8,10 @@ import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { poolUnevenSuite } from '../unit/pool/uneven_suite.ts'
 import { poolVolunteerSuite } from '../unit/pool/volunteer_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
-import { healthSuite } from '../unit/registry/health_suite.ts'
 import { reconcileSuite } from '../unit/registry/reconcile_suite.ts'
 import { tableSuite } from '../unit/registry/table_suite.ts'
 import { watchSuite } from '../unit/registry/watch_suite.ts'
+import { zonesSuite } from '../unit/registry/zones_suite.ts'
 import { enrolTokenSuite } from '../unit/relay/enrol_token_suite.ts'
 import { hubSuite } from '../unit/relay/hub_suite.ts'
 import { balancersSuite } from '../unit/routing/balancers_suite.ts'
@@ -23,6 +23,7 @@ import { outliersSuite } from '../unit/routing/outliers_suite.ts'
 import { pickerSuite } from '../unit/routing/picker_suite.ts'
 import { retryBudgetSuite } from '../unit/routing/retry_budget_suite.ts'
 import { policySuite } from '../unit/routing/policy_suite.ts'
+import { suspectsSuite } from '../unit/routing/suspects_suite.ts'
 import { routerSuite } from '../unit/routing/router_suite.ts'
 import { bulkheadSuite } from '../unit/rpc/bulkhead_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
@@ -89,10 +90,11 @@ export const suites: readonly Suite[] = [
   balancersSuite,
   consistentHashSuite,
   routerSuite,
+  suspectsSuite,
   policySuite,
   tableSuite,
   announcerSuite,
-  healthSuite,
+  zonesSuite,
   reconcileSuite,
   watchSuite,
   enrolTokenSuite,

@@ -1,7 +1,6 @@
 import { DEFAULTS } from '../../shared/base/defaults.ts'
-import { isSuspect } from '../../shared/registry/health.ts'
 import { RetryBudget } from '../../shared/routing/retry_budget.ts'
-import type { LeasedInstance } from '../../shared/stores/lease_store.ts'
+import { isSuspect, type LeasedInstance } from '../../shared/stores/lease_store.ts'
 import { Preservation } from '../../shared/stores/sqlite_preservation.ts'
 import { FRAME_TYPES } from '../../shared/wire/frame.ts'
 import { type Parts, REAL } from './parts.ts'
@@ -54,6 +53,18 @@ export const MUTATIONS: Record<string, Mutation> = {
     breaks: 'a healthy majority is never emptied',
     parts: { eligible: (listed) => listed.filter((instance) => !isSuspect(instance)) },
   },
+  'suspects and the ejected are half of all each': {
+    breaks: 'a healthy majority is offered',
+    parts: { eligible: upToHalfSuspect },
+  },
+  'ejection knows no most': {
+    breaks: 'a healthy majority is offered',
+    patch: () => replace(DEFAULTS as { ejectionMaxShare: number }, 'ejectionMaxShare', 1),
+  },
+  'ejections last too long': {
+    breaks: 'a healthy majority is offered',
+    patch: () => replace(DEFAULTS as { ejectionBaseMs: number }, 'ejectionBaseMs', 60_000),
+  },
   'a gateway forgets nobody': {
     breaks: 'no call to who is gone',
     parts: {
@@ -68,7 +79,6 @@ export const MUTATIONS: Record<string, Mutation> = {
           },
         }
       },
-      eligible: (listed) => listed,
     },
   },
   'a goodbye is not heeded': {
@@ -169,6 +179,12 @@ export async function withMutation<T>({ parts, patch }: Mutation, work: (parts: 
   } finally {
     undo?.()
   }
+}
+
+/** Leaves suspects out before the ejected are: of what is left, half may be ejected yet. */
+function upToHalfSuspect(listed: readonly LeasedInstance[]): readonly LeasedInstance[] {
+  const sound = listed.filter((instance) => !isSuspect(instance))
+  return sound.length * 2 < listed.length ? listed : sound
 }
 
 function replace<T, K extends keyof T>(target: T, name: K, value: T[K]): () => void {

@@ -3,6 +3,7 @@ import type { Clock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { suspectAfterMs } from '../../shared/stores/lease_store.ts'
 import type { Instance, LeasedInstance, Listing } from '../../shared/stores/lease_store.ts'
+import { type Offer, OfferRule } from './offers.ts'
 
 export const TTL_MS = DEFAULTS.relayLeaseMs
 export const BEAT_MS = DEFAULTS.relayBeatMs * (1 + DEFAULTS.beatJitter)
@@ -49,6 +50,7 @@ export class Observer {
   readonly #answers = new Map<number, number>()
   readonly #tables = new Map<string, string>()
   readonly #responses = new Set<string>()
+  readonly #offers = new OfferRule()
   /** When the store forgot, or dated wrongly, what it had been told. */
   readonly #lossesMs: number[] = []
   /** When it forgot who is registered, all of it or in part. */
@@ -160,6 +162,16 @@ export class Observer {
     }
   }
 
+  /** What a call that is about to choose may choose from. */
+  onOffered(offer: Offer): void {
+    const what = this.#offers.missingIn(offer, this.#time.now())
+    if (what) this.violate('a healthy majority is offered', what)
+  }
+
+  onFailed(reader: Reader, id: string): void {
+    this.#offers.onFailed(reader.name, id, this.#time.now())
+  }
+
   onAttempt(reader: Reader, { id, incarnation, version }: LeasedInstance, listed: readonly LeasedInstance[]): void {
     reader.attempts++
     this.note(`${reader.name} calls ${id}/${incarnation}`)
@@ -177,8 +189,9 @@ export class Observer {
     if (silentMs <= TTL_MS + BEAT_MS) return
     const sinceMs = reader.answeredAtMs - suspectAfterMs(TTL_MS) + SLACK_MS
     const equals = listed.filter((other) => other.version === version)
-    const sound = equals.filter((other) => this.#hasBeaten(other.id, sinceMs, told))
-    // Panic routing: with fewer than half of a version sound, all of them are tried.
+    const mayBeOut = (other: LeasedInstance) => this.#offers.settledAtMs(reader.name, other.id) > this.#time.now()
+    const sound = equals.filter((other) => this.#hasBeaten(other.id, sinceMs, told) && !mayBeOut(other))
+    // Panic routing: with fewer than half of a version neither suspect nor ejected, suspects are tried too.
     if (sound.length * 2 < equals.length) return
     this.violate('no call to who is gone', `${reader.name} calls ${id}, silent for ${Math.round(silentMs)} ms`)
   }

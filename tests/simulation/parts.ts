@@ -1,4 +1,3 @@
-import { preferHealthy } from '../../shared/registry/health.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 
@@ -10,6 +9,7 @@ export interface Parts {
   renewing(renew: LeaseStore['renew']): LeaseStore['renew']
   /** The store, as an instance uses it. */
   announcing(leases: Pick<LeaseStore, 'renew' | 'leave'>): Pick<LeaseStore, 'renew' | 'leave'>
+  /** What of a table the router is given. */
   eligible(listed: readonly LeasedInstance[]): readonly LeasedInstance[]
   route(send: Send): Send
   /** Writes a message of an instance's to its connection. */
@@ -21,7 +21,7 @@ export const REAL: Parts = {
   reading: (leases) => leases,
   renewing: (renew) => renew,
   announcing: (leases) => leases,
-  eligible: preferHealthy,
+  eligible: (listed) => listed,
   route: (send) => send,
   answer: (write) => write,
 }

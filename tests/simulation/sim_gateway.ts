@@ -1,13 +1,14 @@
 import { sleep } from '../../shared/base/clock.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
-import { preferZone } from '../../shared/registry/health.ts'
+import { preferZone } from '../../shared/registry/zones.ts'
 import { RegistryTable } from '../../shared/registry/table.ts'
 import { RegistryWatch } from '../../shared/registry/watch.ts'
 import { createRouter } from '../../shared/routing/call.ts'
 import { type Client, clientOver } from '../../shared/rpc/client.ts'
 import { untilAborted } from '../../shared/rpc/deadline.ts'
-import type { Send } from '../../shared/rpc/send.ts'
+import { NO_METADATA } from '../../shared/rpc/metadata.ts'
+import type { RpcRequest, Send } from '../../shared/rpc/send.ts'
 import type { LeasedInstance, LeaseStore } from '../../shared/stores/lease_store.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { Reader } from './observer.ts'
@@ -21,6 +22,20 @@ import type { World } from './world.ts'
 export const CALL_TIMEOUT_MS = 5_000
 /** What it takes to learn that nobody listens at an address out of reach. */
 const CONNECT_TIMEOUT_MS = 1_000
+
+/** A call to any version that is not meant to reach anybody. */
+const QUESTION: Omit<RpcRequest, 'signal'> = {
+  service: Sim.name,
+  method: 'read',
+  version: '',
+  group: 'default',
+  stream: false,
+  idempotent: true,
+  timeoutMs: CALL_TIMEOUT_MS,
+  traceparent: '',
+  metadata: NO_METADATA,
+  payload: { codec: 'tensors', structure: null, parts: [] },
+}
 
 /** The real table, watch, router and client, put together as functions/gateway/wire.ts does, in a simulated process. */
 export class SimGateway {
@@ -36,6 +51,9 @@ export class SimGateway {
   readonly #connections = new Map<SimInstance, SimConnection>()
   /** What the router was last given to choose from, before the suspects were left out. */
   #listed: readonly LeasedInstance[] = []
+  /** While it is found out what the router may choose from: see #offered. */
+  #asking: { eligible: readonly LeasedInstance[]; offered: Set<LeasedInstance> } | undefined
+  readonly #route: Send
   /** Calls that ended with an error, by method. */
   readonly failed = { read: 0, write: 0 }
 
@@ -60,19 +78,24 @@ export class SimGateway {
     this.table = new RegistryTable({ ...common, leases: this.#watched(parts.reading(storeOver(world, this.process))) })
     // On some runtimes the process lives between calls, on others each call reads for itself.
     this.#watch = random() < 0.3 ? new RegistryWatch(this.table, this.process) : undefined
-    const route = createRouter({
+    this.#route = createRouter({
       ...common,
       instances: (service) => {
+        if (this.#asking) return this.#asking.eligible
         const fresh = this.table.fresh(service)
         return fresh ? this.#eligible(fresh) : this.table.instances(service).then((listed) => this.#eligible(listed))
       },
-      connect: (instance) => this.#reach(instance),
+      connect: (instance) => {
+        if (!this.#asking) return this.#reach(instance)
+        this.#asking.offered.add(instance)
+        return undefined
+      },
       near: (equals) => preferZone(equals, zone),
       policy: () => world.routing,
       caller: name,
       onUnreachable: (service) => this.table.invalidate(service),
     })
-    const transport = { send: parts.route(route), codec: 'msgpack' as const, close() {} }
+    const transport = { send: parts.route(this.#route), codec: 'msgpack' as const, close() {} }
     this.#client = clientOver(Sim, { transport, timeoutMs: CALL_TIMEOUT_MS, clock: this.process })
     const options = { transport, timeoutMs: CALL_TIMEOUT_MS, clock: this.process, version: OLDER_ALONE }
     this.#olderClient = clientOver(Sim, options)
@@ -118,15 +141,44 @@ export class SimGateway {
   #eligible(listed: readonly LeasedInstance[]): readonly LeasedInstance[] {
     const eligible = this.#world.parts.eligible(listed)
     this.#listed = listed
-    this.#world.observer.onEligible(this.#reader, listed, eligible, this.#world.liveNames())
+    const { observer, routing } = this.#world
+    observer.onEligible(this.#reader, listed, eligible, this.#world.liveNames())
+    const offered = this.#offered(eligible)
+    const isWell = (id: string) => this.#world.isWell(id, this.process.name)
+    if (offered) observer.onOffered({ caller: this.#reader.name, listed, offered, subset: routing.subset, isWell })
     return eligible
+  }
+
+  /**
+   * All that the router may choose from at this moment. It is asked through its own door, with a call for which no instance
+   * can be reached, so that it tries one after the other. Undefined where the breaker lets nothing through besides.
+   */
+  #offered(eligible: readonly LeasedInstance[]): readonly LeasedInstance[] | undefined {
+    const offered = new Set<LeasedInstance>()
+    let hasAsked = false
+    this.#asking = {
+      offered,
+      get eligible() {
+        hasAsked = true
+        return eligible
+      },
+    }
+    // It has chosen by the time it returns: the table is at hand.
+    this.#route({ ...QUESTION, signal: new AbortController().signal }).catch(() => {})
+    this.#asking = undefined
+    return hasAsked ? [...offered] : undefined
   }
 
   #reach(instance: LeasedInstance): Send {
     return async (request) => {
       this.#world.observer.onAttempt(this.#reader, instance, this.#listed)
-      const connection = await this.#connect(instance, request.signal)
-      return await connection.send(request)
+      try {
+        const connection = await this.#connect(instance, request.signal)
+        return await connection.send(request)
+      } catch (thrown) {
+        this.#world.observer.onFailed(this.#reader, instance.id)
+        throw thrown
+      }
     }
   }
 

@@ -109,6 +109,12 @@ export class World {
     return this.everyLife.findLast(({ record, process }) => record.id === id && !process.isDead)
   }
 
+  /** Whether an instance runs, works, and can be reached from a process. */
+  isWell(id: string, from: string): boolean {
+    const listener = this.listener(id)
+    return Boolean(listener?.isServing && listener.behaviour === 'sound') && !this.network.line(from, id).isCut
+  }
+
   /** Whether the store may lose something again: not before all have had the time to beat since it last did. */
   mayLose(): boolean {
     const isRare = this.time.now() - this.#lossAtMs > 2 * TTL_MS

@@ -1,8 +1,7 @@
 import { Hono } from 'hono'
 import { type SSEStreamingApi, streamSSE } from 'hono/streaming'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
-import { isSuspect } from '../../../shared/registry/health.ts'
-import type { LeasedInstance } from '../../../shared/stores/lease_store.ts'
+import { isSuspect, type LeasedInstance } from '../../../shared/stores/lease_store.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
 

@@ -318,7 +318,7 @@ export const policySuite: Suite = {
       assert.include(outcome.message, 'got "best"')
     },
 
-    'a subset is all that is called, by all but its outliers': async () => {
+    'a subset is all that is called, and one other for each of its outliers': async () => {
       const bench = new RouterBench(instances(50), 1, { subset: 6 })
       for (let i = 0; i < 200; i++) await bench.call()
       const part = new Set(bench.ids)
@@ -326,7 +326,8 @@ export const policySuite: Suite = {
       const [sick] = part
       bench.serve = (id) => id === sick ? broken() : Promise.resolve(answer(id))
       for (let i = 0; i < 500; i++) await bench.call()
-      assert.deepEqual(new Set(bench.ids), part)
+      const others = [...new Set(bench.ids)].filter((id) => !part.has(id))
+      assert.equal(others.length, 1)
       assert.equal(bench.metrics.valueOf('shoal_router_ejections_total'), 1)
     },
 

@@ -1,23 +1,6 @@
-import { DEFAULTS } from '../base/defaults.ts'
-import { type LeasedInstance, suspectAfterMs } from '../stores/lease_store.ts'
+import type { LeasedInstance } from '../stores/lease_store.ts'
 
 type Instances = readonly LeasedInstance[]
-
-/** Two beats missed and more: see "Suspects" in lease_store.ts. */
-export function isSuspect({ ageMs, ttlMs }: Pick<LeasedInstance, 'ageMs' | 'ttlMs'>): boolean {
-  return ageMs >= suspectAfterMs(ttlMs)
-}
-
-/**
- * The instances that are not suspect. Where they are fewer than half, all are given (panic routing): so many do not die
- * at once, and if they have, the rest could not carry the load of all. Decided for each version and group by itself, so
- * that none disappears. The same list gives the same answer again, and is its own answer if nobody is suspect.
- */
-export function preferHealthy(instances: Instances): Instances {
-  let answer = healthy.get(instances)
-  if (!answer) healthy.set(instances, answer = inEachSet(instances, healthyOf))
-  return answer
-}
 
 /**
  * The instances of a zone, as long as they can carry its callers: at least two of them, with at least half the weight they
@@ -38,18 +21,12 @@ export function preferZone(instances: Instances, zone: string): Instances {
 }
 
 /** Tables stay the same for many calls. A process is in one zone; more than a few are nobody's. */
-const healthy = new WeakMap<Instances, Instances>()
 const near = new WeakMap<Instances, Map<string, Instances>>()
 const MAX_ZONES = 8
 
 /** With one alone near, a retry would have nowhere else to go. */
 const MIN_NEAR = 2
 const MIN_NEAR_SHARE = 0.5
-
-function healthyOf(set: Instances): Instances {
-  const sound = set.filter((instance) => !isSuspect(instance))
-  return sound.length < set.length * DEFAULTS.panicShare ? set : sound
-}
 
 function nearOf(set: Instances, zone: string): Instances {
   const inZone = set.filter((instance) => instance.zone === zone)

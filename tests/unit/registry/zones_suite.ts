@@ -1,25 +1,21 @@
 import { assert } from 'chai'
 import { type Random, seededRandom } from '../../../shared/base/random.ts'
-import { isSuspect, preferHealthy, preferZone } from '../../../shared/registry/health.ts'
+import { preferZone } from '../../../shared/registry/zones.ts'
 import type { LeasedInstance } from '../../../shared/stores/lease_store.ts'
 import type { Suite } from '../../suite.ts'
 import { instance } from '../routing/instances.ts'
 
 const ids = (instances: readonly LeasedInstance[]) => instances.map(({ id }) => id).join(' ')
 
-const SUSPECT = { ageMs: 10_000 }
-
-/** Up to 30 instances of up to three versions, two groups and four zones; some suspect, some heavy, some without weight. */
+/** Up to 30 instances of up to three versions, two groups and four zones; some heavy, some without weight. */
 function anyTable(random: Random): LeasedInstance[] {
   const pick = <T>(...values: readonly [T, ...T[]]): T => values[Math.floor(random() * values.length)] ?? values[0]
-  const suspects = random()
   return Array.from({ length: Math.floor(random() * 30) }, (_, i) =>
     instance(`i${i}`, {
       version: pick('1.0.0', '1.0.0', '1.1.0', '2.0.0'),
       group: pick('default', 'default', 'blue'),
       zone: pick('', 'north', 'south', 'north', 'west'),
       weight: pick(1, 1, 1, 4, 0),
-      ageMs: random() < suspects ? 10_000 + random() * 1e6 : random() * 9_999,
     }))
 }
 
@@ -27,60 +23,9 @@ function anyTable(random: Random): LeasedInstance[] {
 const setsOf = (instances: readonly LeasedInstance[]) =>
   Map.groupBy(instances, ({ version, group }) => `${version} ${group}`)
 
-export const healthSuite: Suite = {
-  name: 'registry: health and zones',
+export const zonesSuite: Suite = {
+  name: 'registry: zones',
   cases: {
-    'suspect from two thirds of its lease on': () => {
-      assert.isFalse(isSuspect({ ageMs: 9_999, ttlMs: 15_000 }))
-      assert.isTrue(isSuspect({ ageMs: 10_000, ttlMs: 15_000 }))
-      assert.isFalse(isSuspect({ ageMs: 119_999, ttlMs: 180_000 }))
-      assert.isTrue(isSuspect({ ageMs: 120_000, ttlMs: 180_000 }))
-    },
-
-    'suspects are left out, until they are the majority': () => {
-      const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((id) => instance(id)) as [
-        LeasedInstance,
-        LeasedInstance,
-        LeasedInstance,
-        LeasedInstance,
-      ]
-      const gone = (one: LeasedInstance) => ({ ...one, ...SUSPECT })
-      assert.equal(ids(preferHealthy([a, b, c, gone(d)])), 'a b c')
-      assert.equal(ids(preferHealthy([gone(a), b, c, gone(d)])), 'b c')
-      assert.equal(ids(preferHealthy([gone(a), b, gone(c), gone(d)])), 'a b c d')
-      assert.equal(ids(preferHealthy([gone(a)])), 'a')
-      assert.equal(ids(preferHealthy([gone(a), b])), 'b')
-      assert.equal(ids(preferHealthy([])), '')
-    },
-
-    'no version and no group disappears': () => {
-      const table = [
-        instance('a', { version: '1.0.0' }),
-        instance('b', { version: '1.0.0' }),
-        instance('c', { version: '1.0.0' }),
-        instance('d', { version: '2.0.0', ...SUSPECT }),
-        instance('e', { version: '1.0.0', group: 'blue', ...SUSPECT }),
-      ]
-      assert.equal(ids(preferHealthy(table)), 'a b c d e')
-    },
-
-    'of any table: a suspect is given only where less than half are sound, and the sound always are': () => {
-      const random = seededRandom(1)
-      for (let run = 0; run < 2_000; run++) {
-        const table = anyTable(random)
-        const answer = preferHealthy(table)
-        assert.strictEqual(preferHealthy(table), answer)
-        assert.deepEqual(answer, table.filter((one) => answer.includes(one)), 'in the same order')
-        const answered = setsOf(answer)
-        for (const [name, set] of setsOf(table)) {
-          const sound = set.filter((one) => !isSuspect(one))
-          const expected = sound.length / set.length < 0.5 ? set : sound
-          assert.deepEqual(answered.get(name), expected)
-        }
-        if (answer.length === table.length) assert.strictEqual(answer, table)
-      }
-    },
-
     'the near are preferred': () => {
       const table = ['north', 'north', 'south', 'south'].map((zone, i) => instance(`i${i}`, { zone }))
       assert.equal(ids(preferZone(table, 'north')), 'i0 i1')
