@@ -1,23 +1,15 @@
-import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
-import { fullJitterMs, type Random } from '../base/random.ts'
-import type { BlobStore } from '../models/blob_store.ts'
-import { Deadline, untilAborted } from '../rpc/deadline.ts'
-import { inCodec } from '../rpc/http.ts'
-import type { RpcRequest, Send } from '../rpc/send.ts'
 import type { Exchanged, JobStore, Lane, Outcome, TakenJob } from '../stores/job_store.ts'
-import { type ErrorCode, RpcError } from '../wire/errors.ts'
+import { RpcError } from '../wire/errors.ts'
+import { type AttemptDeps, makeAttempt, resultKey } from './job_attempt.ts'
 import { JobPace } from './job_pace.ts'
-import { blobPrefix, type JobTask, keep, recall, removeBlobs } from './job_task.ts'
+import { removeBlobs } from './job_task.ts'
 
-export interface ConsumerDeps {
+export interface ConsumerDeps extends AttemptDeps {
   store: JobStore
-  blobs: BlobStore
-  /** Does a job's call. @param owner whose job it is; '' where callers are not told apart */
-  send(request: RpcRequest, owner: string): ReturnType<Send>
   /** How many jobs of each lane may be under way here, right now. */
   capacity(): Readonly<Record<Lane, number>>
   /** Something was begun or settled here. */
@@ -29,23 +21,9 @@ export interface ConsumerDeps {
   rest?(delayMs: number | undefined, wake: () => void): () => void
   leaseMs?: number
   beatMs?: number
-  clock: Clock
-  random: Random
   metrics: Metrics
   log: Log
 }
-
-/** A call that failed with one of these fails the same way the next time. */
-const FINAL: ReadonlySet<ErrorCode> = new Set([
-  'invalid_argument',
-  'already_exists',
-  'permission_denied',
-  'failed_precondition',
-  'out_of_range',
-  'unimplemented',
-  'data_loss',
-  'unauthenticated',
-])
 
 /** Between two exchanges, while more is under way: outcomes that come in together go out together. */
 const GATHER_MS = 1
@@ -189,7 +167,7 @@ export class JobConsumer {
     this.#running[job.lane]++
     this.#deps.onChange?.(job.id)
     this.#beat()
-    void this.#work(work).then((outcome) => {
+    void makeAttempt(this.#deps, job, work.cancel.signal).then((outcome) => {
       if (this.#working.get(job.id) !== work) return
       this.#end(work)
       this.#pace[job.lane].ended(this.#deps.clock.now() - work.takenAtMs)
@@ -244,49 +222,6 @@ export class JobConsumer {
     }
   }
 
-  async #work({ job, cancel }: Work): Promise<Outcome> {
-    const { id, attempt } = job
-    try {
-      const result = await this.#call(job, cancel.signal)
-      const kept = await keep(result, this.#deps.blobs, resultKey(id, attempt))
-      return { id, attempt, kind: 'done', result: JSON.stringify(kept), hasBlobs: 'blob' in kept }
-    } catch (thrown) {
-      return this.#failed(job, RpcError.from(thrown))
-    }
-  }
-
-  async #call(job: TakenJob, signal: AbortSignal) {
-    const { params, timeoutMs, ...task } = JSON.parse(job.task) as JobTask
-    const payload = await recall(params, this.#deps.blobs)
-    using deadline = new Deadline(this.#deps.clock, timeoutMs, signal)
-    const call = this.#deps.send({
-      ...task,
-      stream: false,
-      // Whether a job is tried again is decided here, and at this layer alone.
-      idempotent: false,
-      timeoutMs,
-      signal: deadline.signal,
-      // Who does it may be asked again, if its answer is lost: with this it can tell.
-      metadata: { 'x-idempotency-key': job.id, 'x-shoal-attempt': String(job.attempt) },
-      payload,
-    }, job.owner)
-    const response = await untilAborted(call, deadline.signal)
-    if (response.kind !== 'unary') throw new RpcError('unimplemented', 'Cannot finish the job: its method is streaming')
-    return inCodec(response.payload, payload.codec)
-  }
-
-  #failed({ id, attempt, failures }: TakenJob, error: RpcError): Outcome {
-    const { code, message } = error
-    const reason = JSON.stringify({ code, message: message.slice(0, LIMITS.maxErrorLength).toWellFormed() })
-    if (FINAL.has(code)) return { id, attempt, kind: 'dead', reason }
-    const jitteredMs = (tries: number) =>
-      fullJitterMs(tries, { baseMs: DEFAULTS.jobRetryBaseMs, capMs: DEFAULTS.jobRetryCapMs }, this.#deps.random)
-    // There was no room, or nobody there: it was not begun, so no attempt is spent.
-    const notBegun = code === 'resource_exhausted' || (code === 'unavailable' && error.neverSent)
-    if (notBegun) return { id, attempt, kind: 'released', delayMs: error.retryAfterMs ?? jitteredMs(0) }
-    return { id, attempt, kind: 'failed', reason, delayMs: jitteredMs(failures) }
-  }
-
   async #forget(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     const { store, blobs, log } = this.#deps
@@ -302,7 +237,3 @@ export class JobConsumer {
 /** Outcomes of one exchange: some may bring long results. */
 const MAX_OUTCOMES = 128
 const MIN_REST_MS = 20
-
-function resultKey(id: string, attempt: number): string {
-  return `${blobPrefix(id)}result.${attempt}`
-}

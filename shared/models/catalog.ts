@@ -1,7 +1,6 @@
-import { decodeUtf8, encodeUtf8, readAll, sha256Hex } from '../base/bytes.ts'
+import { sha256Hex } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
-import { compareVersions, isVersion } from '../base/version.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import type { ModelManifest } from '../wire/signature.ts'
 import { Aliases, checkAlias, isAlias, LATEST } from './aliases.ts'
@@ -9,13 +8,12 @@ import type { BlobRange, BlobStore } from './blob_store.ts'
 import { bytesOf, piecesOf, readBundle } from './bundle.ts'
 import { readLeanModel } from './lean_model.ts'
 import { ManifestCache } from './manifest_cache.ts'
+import { encodeManifest, Manifests } from './manifests.ts'
+import { checkName, checkVersion } from './model_names.ts'
 import { type ModelOptions, withOptions } from './model_options.ts'
 import { fileInPieces, requirePieces } from './pieces.ts'
 import { PublicBlobs } from './public_blobs.ts'
 import { readSignature } from './signature.ts'
-
-/** Manifests read at once by `list`: a Worker may have six connections open. */
-const LIST_CONCURRENCY = 6
 
 /**
  * The registry of models on a blob store: `blobs/<sha256>` holds the bytes, `models/<name>/<version>.json` what is
@@ -24,6 +22,7 @@ const LIST_CONCURRENCY = 6
 export class ModelCatalog {
   readonly #blobs: BlobStore
   readonly #clock: Clock
+  readonly #manifests: Manifests
   readonly #cache: ManifestCache
   readonly #aliases: Aliases
   readonly #public: PublicBlobs
@@ -31,6 +30,7 @@ export class ModelCatalog {
   constructor(blobs: BlobStore, options: { clock: Clock }) {
     this.#blobs = blobs
     this.#aliases = new Aliases(blobs)
+    this.#manifests = new Manifests(blobs)
     this.#clock = options.clock
     this.#cache = new ManifestCache(options.clock)
     this.#public = new PublicBlobs(options.clock, async () => {
@@ -64,7 +64,7 @@ export class ModelCatalog {
       ...described,
       createdAt: new Date(this.#clock.now()).toISOString(),
     }, options)
-    const stored = await this.#read(name, version) ?? await this.#store(manifest, bytes)
+    const stored = await this.#manifests.read(name, version) ?? await this.#store(manifest, bytes)
     if (stored.sha256 !== manifest.sha256) {
       throw new RpcError(
         'already_exists',
@@ -103,11 +103,11 @@ export class ModelCatalog {
     if (version !== undefined && !alias) checkVersion('find', version)
     return await this.#cache.get(name, version, async () => {
       const wanted = version === undefined || version === LATEST
-        ? newest(await this.#versions(name))
+        ? newest(await this.#manifests.versions(name))
         : alias
         ? await this.#aliases.get(name, version)
         : version
-      return wanted === undefined ? undefined : await this.#read(name, wanted)
+      return wanted === undefined ? undefined : await this.#manifests.read(name, wanted)
     })
   }
 
@@ -117,14 +117,8 @@ export class ModelCatalog {
   }
 
   /** Every version of every model, by name, oldest version first. Read anew from the store. */
-  async list(): Promise<ModelManifest[]> {
-    const keys = await this.#blobs.list('models/')
-    const manifests: ModelManifest[] = []
-    for (let i = 0; i < keys.length; i += LIST_CONCURRENCY) {
-      const page = keys.slice(i, i + LIST_CONCURRENCY).map((key) => this.#readKey(key))
-      for (const manifest of await Promise.all(page)) if (manifest) manifests.push(manifest)
-    }
-    return manifests.sort((a, b) => compareText(a.name, b.name) || compareVersions(a.version, b.version))
+  list(): Promise<ModelManifest[]> {
+    return this.#manifests.all()
   }
 
   /**
@@ -133,7 +127,7 @@ export class ModelCatalog {
    */
   async amend(name: string, version: string, options: ModelOptions): Promise<ModelManifest> {
     const amended = withOptions(await this.#require('change', name, version), options)
-    await this.#blobs.put(keyOf(name, version), encodeManifest(amended))
+    await this.#manifests.put(amended)
     this.#forget(name)
     return amended
   }
@@ -178,7 +172,7 @@ export class ModelCatalog {
   async delete(name: string, version?: string): Promise<ModelManifest[]> {
     checkName('delete', name)
     const aliases = await this.#aliases.of(name)
-    const all = version === undefined ? await this.#versions(name) : [version]
+    const all = version === undefined ? await this.#manifests.versions(name) : [version]
     const removed = await Promise.all(all.map((one) => this.#require('delete', name, one)))
     if (removed.length === 0) throw new RpcError('not_found', `Cannot delete model "${name}": there is none`)
     const named = Object.keys(aliases).filter((alias) => aliases[alias] === version)
@@ -189,7 +183,7 @@ export class ModelCatalog {
       )
     }
     if (version === undefined) await Promise.all(Object.keys(aliases).map((alias) => this.#aliases.delete(name, alias)))
-    for (const one of all) await this.#blobs.delete(keyOf(name, one))
+    for (const one of all) await this.#manifests.delete(name, one)
     this.#forget(name)
     const used = new Set((await this.list()).flatMap(blobsOf))
     for (const sha256 of new Set(removed.flatMap(blobsOf))) {
@@ -201,7 +195,7 @@ export class ModelCatalog {
   async #require(action: string, name: string, version: string): Promise<ModelManifest> {
     checkName('find', name)
     checkVersion('find', version)
-    const manifest = await this.#read(name, version)
+    const manifest = await this.#manifests.read(name, version)
     if (manifest) return manifest
     throw new RpcError('not_found', `Cannot ${action} "${name}" version ${version}: it was never pushed`)
   }
@@ -224,42 +218,18 @@ export class ModelCatalog {
   async #store(manifest: ModelManifest, bytes: Uint8Array): Promise<ModelManifest> {
     const json = encodeManifest(manifest)
     await this.#blobs.putIfAbsent(`blobs/${manifest.sha256}`, bytes)
-    const isNew = await this.#blobs.putIfAbsent(keyOf(manifest.name, manifest.version), json)
+    const isNew = await this.#manifests.putIfAbsent(manifest, json)
     // Whoever deletes the last other version of these bytes meanwhile may not have seen this one.
     const stored = await this.#blobs.open(`blobs/${manifest.sha256}`)
     if (stored) await stored.stream.cancel()
     else await this.#blobs.putIfAbsent(`blobs/${manifest.sha256}`, bytes)
     if (isNew) return manifest
-    return await this.#read(manifest.name, manifest.version) ?? manifest
-  }
-
-  async #versions(name: string): Promise<string[]> {
-    const prefix = `models/${name}/`
-    return (await this.#blobs.list(prefix)).map((key) => key.slice(prefix.length, -'.json'.length)).sort(
-      compareVersions,
-    )
+    return await this.#manifests.read(manifest.name, manifest.version) ?? manifest
   }
 
   async #freeVersion(name: string): Promise<number> {
-    const majors = (await this.#versions(name)).map((version) => parseInt(version, 10))
+    const majors = (await this.#manifests.versions(name)).map((version) => parseInt(version, 10))
     return Math.max(0, ...majors) + 1
-  }
-
-  async #read(name: string, version: string): Promise<ModelManifest | undefined> {
-    const manifest = await this.#readKey(keyOf(name, version))
-    // A file system that ignores case finds one model under another's name.
-    return manifest?.name === name && manifest.version === version ? manifest : undefined
-  }
-
-  async #readKey(key: string): Promise<ModelManifest | undefined> {
-    const found = await this.#blobs.open(key)
-    if (!found) return undefined
-    const bytes = await readAll(found.stream, LIMITS.maxManifestBytes)
-    try {
-      return JSON.parse(decodeUtf8(bytes ?? encodeUtf8(''))) as ModelManifest
-    } catch (cause) {
-      throw new RpcError('data_loss', `Cannot read the manifest ${key}: it must be JSON`, { cause })
-    }
   }
 }
 
@@ -270,41 +240,6 @@ function blobsOf({ sha256, pieces = [] }: ModelManifest): string[] {
   return [sha256, ...pieces]
 }
 
-function encodeManifest(manifest: ModelManifest): Uint8Array {
-  const json = encodeUtf8(JSON.stringify(manifest, undefined, 2))
-  if (json.length <= LIMITS.maxManifestBytes) return json
-  throw invalid(
-    `Cannot keep the model: its manifest must have at most ${LIMITS.maxManifestBytes} bytes, got ${json.length} (fewer inputs, outputs or labels)`,
-  )
-}
-
-function keyOf(name: string, version: string): string {
-  return `models/${name}/${version}.json`
-}
-
 function newest(sorted: readonly string[]): string | undefined {
   return sorted.findLast((version) => !version.includes('-')) ?? sorted.at(-1)
-}
-
-function compareText(left: string, right: string): number {
-  return left < right ? -1 : left > right ? 1 : 0
-}
-
-function checkName(action: 'push' | 'find' | 'delete', name: string): void {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name) && name.length <= LIMITS.maxNameLength) return
-  throw invalid(
-    `Cannot ${action} a model: its name must be 1 to ${LIMITS.maxNameLength} of [A-Za-z0-9._-] and begin with a letter or digit, got ${
-      JSON.stringify(name.slice(0, LIMITS.maxNameLength))
-    }`,
-  )
-}
-
-function checkVersion(action: 'push' | 'find', version: string): void {
-  const fits = /^(0|[1-9]\d{0,8})$/.test(version) || (isVersion(version) && version.length <= 64)
-  if (fits && !version.includes('+')) return
-  throw invalid(
-    `Cannot ${action} a model: its version must be a whole number or a semantic version such as 1.4.0, got ${
-      JSON.stringify(version.slice(0, LIMITS.maxNameLength))
-    }`,
-  )
 }

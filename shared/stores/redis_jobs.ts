@@ -18,19 +18,9 @@ import {
   type TakenJob,
 } from './job_store.ts'
 import { type RedisCommands, type RedisReply, runScripts, unavailable, unexpected } from './redis_commands.ts'
-import {
-  ADMIT,
-  CANCEL,
-  COUNTS,
-  DEAD,
-  EXCHANGE,
-  EXTEND,
-  FIXED_KEYS,
-  FORGET,
-  READ,
-  RETRY,
-  STAGE,
-} from './redis_job_scripts.ts'
+import { EXCHANGE, EXTEND } from './redis_job_exchange.ts'
+import { FIXED_KEYS } from './redis_job_keys.ts'
+import { ADMIT, CANCEL, COUNTS, DEAD, FORGET, READ, RETRY, STAGE } from './redis_job_scripts.ts'
 
 /** Characters of one request to Redis: Upstash takes 1 MB, and non-ASCII text is up to three times as long in bytes. */
 const MAX_STAGED_LENGTH = 256 * 1024

@@ -2,7 +2,7 @@ import { LIMITS } from '../base/limits.ts'
 import type { Fence } from '../contracts/training.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
-import { missingParameters } from './round_driver.ts'
+import { missingParameters } from './missing_parameters.ts'
 
 interface Held {
   epoch: number
