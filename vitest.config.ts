@@ -9,8 +9,8 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     exclude: ['tests/runtime/deno/**', 'tests/bench/**', '**/node_modules/**', ...triton],
     pool: 'forks',
-    // More would only fight each other: several tests start a browser, workerd or Redis of their own.
-    maxWorkers: 2,
+    // On two cores: a third of the time of the tests is spent waiting for a lease to end or a time-out to strike.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // A real failure must not hide behind a second try.

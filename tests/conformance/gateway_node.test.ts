@@ -1,4 +1,4 @@
 import { gatewaySuite } from './gateway_suite.ts'
-import { startInProcess } from './start_node_gateway.ts'
+import { joinByCli, startByCli } from './start_cli_gateway.ts'
 
-gatewaySuite('gateway on Node', startInProcess)
+gatewaySuite('gateway and worker on Node, by the command line', startByCli, { join: joinByCli })

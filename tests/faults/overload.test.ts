@@ -4,7 +4,7 @@ import { ask } from '../conformance/gateway_http.ts'
 import { metricAt, parseMetrics } from '../conformance/gateway_metrics.ts'
 import { busyModel } from './busy_model.ts'
 import { quantile, startCaller } from './caller.ts'
-import { report } from './figures.ts'
+import { extent, report } from './figures.ts'
 import { type GatewayPool, startPool, WEIGHTS } from './gateway_pool.ts'
 
 // Ten times as many calls as a worker can compute, each with a deadline: those that would miss it are refused at once, so
@@ -12,7 +12,7 @@ import { type GatewayPool, startPool, WEIGHTS } from './gateway_pool.ts'
 
 const TIMEOUT_MS = 5_000
 const FOR_MS = 6_000
-const ROUNDS = 3
+const ROUNDS = extent({ quick: 1, thorough: 3 })
 /** A run of some 150 ms: what caller and gateway need of the machine beside it is small, also at ten times the load. */
 const SIDE = 1024
 /** As the gateway measures calls, by outcome. */
