@@ -42,6 +42,16 @@ export function wholeNumber(name: string, text: string, minimum: number, maximum
   throw invalid(`Cannot read --${name}: a whole number from ${minimum} to ${maximum} is required, got "${text}"`)
 }
 
+const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 }
+
+/** Bytes from an option's text: 512MiB, 4GiB, 4G. */
+export function byteSize(name: string, text: string): number {
+  const [, count = '', unit = ''] = /^(\d+(?:\.\d+)?) ?([KMG])(?:iB)?$/i.exec(text) ?? []
+  const bytes = Math.round(Number(count) * (UNITS[unit.toUpperCase()] ?? 0))
+  if (bytes > 0 && bytes <= Number.MAX_SAFE_INTEGER) return bytes
+  throw invalid(`Cannot read --${name}: a size such as 512MiB or 4GiB is required, got "${text}"`)
+}
+
 /** Options of every command that talks to a gateway. */
 export const GATEWAY_OPTIONS = {
   gateway: { type: 'string' },

@@ -6,7 +6,7 @@ import { invalid } from '../../shared/wire/errors.ts'
 import { type HostDevice, isHostDevice, openHostEngine, type Refusal } from '../worker/host_engine.ts'
 import { type HttpHost, startHttpHost } from '../worker/http_host.ts'
 import { watchProcess } from '../operations/process_report.ts'
-import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
+import { byteSize, type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
 import { onStopSignal } from './stop_signal.ts'
 import { joinChromium, joinInProcess, type Member, type MemberOptions } from './worker_members.ts'
 
@@ -21,6 +21,8 @@ Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm
   --device wasm    WebAssembly in Node
                    several, as in webgpu,wasm, give a worker each
   --workers N      workers of each device, an engine thread each (default 1)
+  --memory SIZE      what the loaded models of each may take, as in 512MiB or 4GiB (default 2GiB): a model that takes more
+                     by itself, some twice its files, is then not given to it
   --name NAME      how the worker is listed (default: this machine's name); several are numbered
   --http           serves calls at an address of its own instead of joining a relay; a key needs the scopes worker and
                    service, and Chromium is left out, since its engine is not in this process
@@ -40,6 +42,7 @@ const OPTIONS = {
   token: { type: 'string' },
   device: { type: 'string', default: 'auto' },
   workers: { type: 'string', default: '1' },
+  memory: { type: 'string' },
   name: { type: 'string', default: hostname() },
   http: { type: 'boolean', default: false },
   host: { type: 'string', default: '127.0.0.1' },
@@ -55,6 +58,7 @@ export const worker: Command = {
     const { values } = parse(args, OPTIONS, 0)
     const devices = values.device.split(',').map(readDevice)
     const count = wholeNumber('workers', values.workers, 1, 64)
+    const memoryBytes = values.memory === undefined ? undefined : byteSize('memory', values.memory)
     const port = wholeNumber('port', values.port, 0, 65535)
     const access = gatewayAccess({ gateway: values.gateway, key: values.token ?? values.key }, process.env)
     const log = values.verbose ? jsonLog('info') : silentLog
@@ -88,7 +92,8 @@ export const worker: Command = {
     const wanted = devices.flatMap((device) => Array.from({ length: count }, () => device))
     for (const [i, device] of wanted.entries()) {
       const numbered = wanted.length > 1 ? `${name}-${i + 1}` : name
-      const options = { access, name: numbered, cacheDir: join(homedir(), '.cache/shoal/models'), log, say }
+      const cacheDir = join(homedir(), '.cache/shoal/models')
+      const options = { access, name: numbered, memoryBytes, cacheDir, log, say }
       members.push(await joinOne(options, device, wanted.length, host))
     }
     await Promise.all(members.map(({ done }) => done))

@@ -10,6 +10,8 @@ import type { GatewayAccess } from './command.ts'
 export interface MemberOptions {
   access: GatewayAccess
   name: string
+  /** What its loaded models may take. */
+  memoryBytes?: number
   cacheDir: string
   log: Log
   say(line: string): void
@@ -39,7 +41,7 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
     return refuse('it is not on PATH nor in CHROMIUM_PATH (apt-get install chromium)')
   }
   const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
-  const { access: { url, key }, name, log, say } = options
+  const { access: { url, key }, name, memoryBytes, log, say } = options
   const browser = await launchChromium(path)
   try {
     const page = await browser.newPage()
@@ -61,7 +63,15 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
       if (phase === 'waiting') say(`worker ${name}: ${detail}`)
       if (phase === 'refused' || phase === 'cannot') refused.reject(new RpcError('failed_precondition', detail))
     }
-    const joined = await joinWithChromium(browser, { gateway: url, key, wish: 'webgpu', name, log, onPhase })
+    const joined = await joinWithChromium(browser, {
+      gateway: url,
+      key,
+      wish: 'webgpu',
+      memoryBytes,
+      name,
+      log,
+      onPhase,
+    })
     const done = Promise.race([joined.gone, refused.promise]).finally(() => browser.close())
     return { done, stop: () => joined.stop(), describe: () => ({ name, runtime: 'headless Chromium', phase }) }
   } catch (thrown) {
@@ -72,7 +82,7 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
 
 /** Joins with an engine of this process: at the gateway's relay, or at this host's own. */
 export async function joinInProcess(
-  { access, name, cacheDir, log, say }: MemberOptions,
+  { access, name, memoryBytes, cacheDir, log, say }: MemberOptions,
   { engine, runtime }: HostEngine,
   host?: HttpHost,
 ): Promise<Member> {
@@ -87,6 +97,7 @@ export async function joinInProcess(
     engine,
     enrol: host?.enrol,
     name,
+    memoryBytes,
     cacheDir,
     log,
     onState(state) {

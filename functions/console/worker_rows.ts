@@ -1,3 +1,4 @@
+import { limitsText } from '../../shared/pool/capacity.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ListedWorker } from './gateway_api.ts'
 import { cell, headCell } from './table.ts'
@@ -27,6 +28,7 @@ function makeRow(names: WorkerNames): Row<ListedWorker> {
   const reason = el('small')
   const models = el('span')
   const memory = el('small', { class: 'whole' })
+  const refused = el('small', { class: 'whole', 'data-tone': 'warn' })
   const speed = el('span')
   const inFlight = el('span')
   const served = el('span')
@@ -37,7 +39,7 @@ function makeRow(names: WorkerNames): Row<ListedWorker> {
     headCell(name, id),
     cell('Device', '', el('span', { class: 'badges' }, device, software, hidden, draining)),
     cell('Adapter', 'wide', adapter, reason),
-    cell('Models loaded', 'wide', models, memory),
+    cell('Models loaded', 'wide', models, memory, refused),
     cell('GFLOP/s', 'number', speed),
     cell('In flight', 'number', inFlight),
     cell('Served', 'number', served),
@@ -59,10 +61,15 @@ function makeRow(names: WorkerNames): Row<ListedWorker> {
       setText(adapter, adapterWord(worker.adapter))
       setTitle(adapter, worker.adapter)
       setText(reason, worker.reason)
+      setTitle(reason, limitsText(worker.limits) ?? '')
       const loaded = worker.models.map((sha256) => names.model(sha256) ?? sha256.slice(0, 8))
       setText(models, [...new Set(loaded)].join(', ') || 'none yet')
       const { memory: room, gflops, share = 1 } = worker
       setText(memory, room ? `${inBytes(room.usedBytes)} of ${inBytes(room.budgetBytes)}` : '')
+      const notGiven = worker.refused?.map((one) =>
+        `${names.model(one.model) ?? one.model.slice(0, 8)} (${one.reason})`
+      )
+      setText(refused, notGiven ? `Not given: ${notGiven.join('; ')}` : '')
       setText(speed, gflops === undefined ? '–' : gflops < 10 ? gflops.toFixed(1) : gflops.toFixed(0))
       setHidden(hidden, share >= 1)
       setTitle(hidden, `Its tab is hidden: it offers ${Math.round(100 * share)} % of its speed.`)

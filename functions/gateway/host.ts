@@ -6,6 +6,7 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
+import { limitsText } from '../../shared/pool/capacity.ts'
 import type { JobConsumer } from '../../shared/jobs/job_consumer.ts'
 import { JoinGate } from '../../shared/relay/join_gate.ts'
 import type { WorkerLink } from '../../shared/relay/session.ts'
@@ -103,9 +104,11 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   const joins = new JoinGate(clock)
   const probe = probeProcess('gateway', () => ({
     relay: relay.name,
-    workers: relay.hub.workers().map(({ id, name, device, inFlight, served, draining, models }) => ({
+    workers: relay.hub.workers().map(({ id, name, device, inFlight, served, draining, models, limits, refused }) => ({
       ...{ id, name, device, inFlight, served, draining },
       models: models.length,
+      ...(limits && { limits: limitsText(limits) }),
+      ...(refused && { refused: refused.map(({ model, reason }) => `${model.slice(0, 8)} (${reason})`).join('; ') }),
     })),
     tables: gateway.table.inUse(),
     tableAgeSeconds: gateway.table.ageMs() / 1000,

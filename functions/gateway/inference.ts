@@ -71,10 +71,7 @@ function runInPool(route: Send, manifest: ModelManifest, call: InferCall): Promi
 }
 
 function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
-  const { sha256, signature: { batchable }, visibility, maxQueueDelayUs, warmUp } = manifest
-  const model: PoolRun['model'] = visibility === 'public' ? { sha256, batchable, public: true } : { sha256, batchable }
-  if (maxQueueDelayUs !== undefined) model.maxQueueDelayUs = maxQueueDelayUs
-  if (warmUp && batchable) model.warmUp = [...warmUp]
+  const model = refOf(manifest)
   const { inputs, priority, caller } = call
   const value: PoolRun = { model, inputs, priority, caller }
   return {
@@ -90,6 +87,22 @@ function poolRun(manifest: ModelManifest, call: InferCall): RpcRequest {
     metadata: NO_METADATA,
     payload: { codec: 'value', value },
   }
+}
+
+/** What pools must know of models. A manifest is the same object as long as it is at hand. */
+const refs = new WeakMap<ModelManifest, PoolRun['model']>()
+
+function refOf(manifest: ModelManifest): PoolRun['model'] {
+  const known = refs.get(manifest)
+  if (known) return known
+  const { sha256, signature: { batchable }, visibility, maxQueueDelayUs, warmUp, bytes, files } = manifest
+  const model: PoolRun['model'] = { sha256, batchable, bytes, fileBytes: files?.[0]?.bytes ?? bytes }
+  if (visibility === 'public') model.public = true
+  if (maxQueueDelayUs !== undefined) model.maxQueueDelayUs = maxQueueDelayUs
+  if (warmUp && batchable) model.warmUp = [...warmUp]
+  if (manifest.largestTensorBytes !== undefined) model.largestTensorBytes = manifest.largestTensorBytes
+  refs.set(manifest, model)
+  return model
 }
 
 const POOL_VERSIONS = `^${Pool.version}`

@@ -49,6 +49,8 @@ export interface JoinOptions {
   /** The API key, passed in the URL's fragment, which is never sent. */
   key: string | undefined
   wish: DeviceWish
+  /** As in AgentDeps. */
+  memoryBytes?: number
   name: string
   log: Log
   /** Hears what the page is doing, as its `data-phase` says, and in its words why. */
@@ -81,7 +83,8 @@ export async function joinWithChromium(
   const gone = new Promise<void>((resolve) => browser.on('disconnected', () => resolve()))
   const fragment = new URLSearchParams({ name: options.name, ...(options.key && { key: options.key }) })
   await page.exposeFunction(TELL, (phase: string, detail: string) => options.onPhase?.(phase, detail))
-  await page.goto(`${options.gateway}/join?device=${options.wish}#${fragment}`)
+  const memory = options.memoryBytes === undefined ? '' : `&memory=${options.memoryBytes}`
+  await page.goto(`${options.gateway}/join?device=${options.wish}${memory}#${fragment}`)
   await page.evaluate(watchPhase, TELL)
   return {
     gone,

@@ -23,6 +23,8 @@ export interface HostWorkerOptions {
   /** How it gets to a relay: by enrolling at the gateway, unless the relay is in this process. */
   enrol?: AgentDeps['enrol']
   name: string
+  /** As in AgentDeps. */
+  memoryBytes?: number
   /** Where model files are kept between lives. */
   cacheDir: string
   log: Log
@@ -45,6 +47,7 @@ export async function startHostWorker(options: HostWorkerOptions): Promise<HostW
   const models = httpModels(gateway, { headers, cache: folderCache(options.cacheDir) })
   const agent = new Agent({
     name: options.name,
+    memoryBytes: options.memoryBytes,
     engine,
     models,
     services: [workerTraining({ engine, source: httpData((sha256, signal) => models.get(sha256, signal)) })],

@@ -1,4 +1,4 @@
-/** The page behind /join: while it is open, this tab is a worker. `?device=auto|webgpu|wasm`, `#key=…&name=…` */
+/** The page behind /join: while it is open, this tab is a worker. `?device=auto|webgpu|wasm&memory=BYTES`, `#key=…&name=…` */
 import '../console/no_eval.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { isDeviceWish } from '../../shared/engine/detect.ts'
@@ -37,12 +37,17 @@ function join(): void {
     const why = 'Browsers lend their GPU to secure pages only: open this page over https, or on localhost.'
     return view.show('cannot', why)
   }
+  const memory = new URLSearchParams(location.search).get('memory') ?? undefined
+  if (memory !== undefined && !/^[1-9]\d{0,15}$/.test(memory)) {
+    return view.show('cannot', `The address must end in &memory= and a number of bytes, not "${memory}".`)
+  }
   view.show('starting', 'Loading what computes here: 16 MB the first time, then from this browser’s cache.')
   // What an earlier stay still reports is no longer shown.
   const isCurrent = () => stay === current
   const tab = joinTab({
     name,
     wish,
+    memoryBytes: memory === undefined ? undefined : Number(memory),
     key: key.value,
     clock,
     log,

@@ -16,6 +16,8 @@ import { askGateway, authorization } from '../console/gateway_api.ts'
 export interface TabOptions {
   name: string
   wish: DeviceWish
+  /** As in AgentDeps. */
+  memoryBytes?: number
   key: string | undefined
   clock: Clock
   log: Log
@@ -76,13 +78,15 @@ function startEngine({ wish, clock, log }: TabOptions, givenUp: Promise<string>)
   return linkEngine({ spawn, clock, log })
 }
 
-function startAgent({ name, key, clock, log, onState, onRun, onDownload }: TabOptions, engine: Engine): Agent {
+function startAgent(options: TabOptions, engine: Engine): Agent {
+  const { name, key, clock, log, onState, onRun, onDownload, memoryBytes } = options
   const headers = authorization(key)
   const reported = reporting(engine, onRun)
   // Training data are kept in memory alone: in the browser's storage they would drive the models out.
   const blobs = httpModels(location.origin, { headers })
   return new Agent({
     name,
+    memoryBytes,
     engine: reported,
     models: httpModels(location.origin, { headers, cache: cacheStorageModels(caches), onProgress: onDownload }),
     services: [

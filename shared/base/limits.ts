@@ -35,6 +35,10 @@ export const LIMITS = {
   maxPieceBytes: 32 * MiB,
   /** Bytes of a model in pieces, with its external data. WebAssembly has 4 GiB, and holds a model while it loads it. */
   maxBundleBytes: 2048 * MiB,
+  /** Bytes of the file with a model's graph that onnxruntime-web takes: it holds the file, what it reads out of it and what
+   * it makes of that in the 4 GiB that WebAssembly addresses. Measured: 1.5 GiB load, of 1.75 it runs out of memory. Weights
+   * in files of their own are no part of it: with 2 GiB of them models load. */
+  maxWasmFileBytes: 1536 * MiB,
   /** Bytes of a large model's graph without its weights: a quarter of a Worker's memory. */
   maxLeanModelBytes: 32 * MiB,
   /** Class names and the like of one model: ImageNet-21k's at their longest would not fit a manifest, ImageNet's do. */
@@ -65,6 +69,8 @@ export const LIMITS = {
   maxQueuedBytes: 32 * MiB,
   /** Bytes waiting in all queues of a pool: half of a Durable Object's memory, and room for two models at their most. */
   maxPoolBytes: 64 * MiB,
+  /** Models that a pool lists as refused to some of its workers: callers may ask for any. */
+  maxRefusedModels: 64,
   /** Models that a worker says it has loaded, and that a pool remembers of it: 66 KB of hashes in its hello. */
   maxLoadedModels: 1000,
   /** Ways to instances' addresses that a gateway keeps. Each holds at most a few idle connections. */

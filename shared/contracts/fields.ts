@@ -12,6 +12,16 @@ export function isName(value: unknown): boolean {
 export const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 lower-case hex digits')
 /** What a worker computes on: `cpu` is native code, `wasm` the same operators as WebAssembly. */
 export const device = z.enum(['webgpu', 'wasm', 'cpu'])
+/** The most that fits a worker, in bytes; none where nothing is said. */
+export const workerLimits = z.object({
+  /** One tensor of a model's: a GPU's largest buffer. */
+  maxTensorBytes: z.number().int().min(1).optional(),
+  /** The file that holds a model's graph, with the weights that lie in it: a runtime reads it whole. */
+  maxFileBytes: z.number().int().min(1).optional(),
+  /** All of a model's files: what the worker's owner lends. */
+  maxModelBytes: z.number().int().min(1).optional(),
+})
+export type WorkerLimits = z.infer<typeof workerLimits>
 /** Sizes of runs, in rows, that a model is to be warmed up for. */
 export const warmUpRows = z.array(z.int().min(1).max(LIMITS.maxBatch)).max(LIMITS.maxWarmUpSizes)
 /** A tensor as it stands in JSON, for documents. */

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { device, name, sha256, tensors, warmUpRows } from './fields.ts'
+import { device, name, sha256, tensors, warmUpRows, workerLimits } from './fields.ts'
 
 /**
  * What a pool must know of a model to run it: identity, whether calls may be joined along axis 0, and whether volunteers
@@ -15,6 +15,11 @@ export const modelRef = z.object({
   maxQueueDelayUs: z.number().int().min(1).max(LIMITS.maxQueueDelayUs).optional(),
   /** Sizes of runs, in rows, that a worker makes on zeros when it has loaded the model. */
   warmUp: warmUpRows.optional(),
+  /** Of all its files, of the one that holds its graph, and of the largest of its weights: workers that are too small for one
+   * of them are not given it. */
+  bytes: z.number().int().min(0).optional(),
+  fileBytes: z.number().int().min(0).optional(),
+  largestTensorBytes: z.number().int().min(0).optional(),
 })
 export type ModelRef = z.infer<typeof modelRef>
 
@@ -37,6 +42,9 @@ export const workerState = z.object({
   share: z.number().optional(),
   /** What its loaded models take, and may take. */
   memory: z.object({ usedBytes: z.number(), budgetBytes: z.number() }).optional(),
+  limits: workerLimits.optional(),
+  /** Models that it is not given, and why: of those that somebody has called. */
+  refused: z.array(z.object({ model: sha256, reason: z.string() })).optional(),
 })
 export type WorkerState = z.infer<typeof workerState>
 

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
 import { defineService, unary } from '../rpc/contract.ts'
-import { device, sha256, tensors, warmUpRows } from './fields.ts'
+import { device, sha256, tensors, warmUpRows, workerLimits } from './fields.ts'
 
 /**
  * What a worker serves on the socket it opened: runs of models. The relay joins calls into a run by writing their data one
@@ -67,6 +67,7 @@ export const hello = z.object({
     reason: z.string().max(1000),
     /** Billions of operations per second, in a short run when its engine started. */
     gflops: z.number().positive().optional(),
+    limits: workerLimits.optional(),
   }),
   /** Models already loaded, so that a reconnecting worker is known to be warm. */
   models: z.array(sha256).max(1000),

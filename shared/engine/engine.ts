@@ -1,3 +1,4 @@
+import type { WorkerLimits } from '../contracts/fields.ts'
 import type { Tensor } from '../wire/tensor.ts'
 
 /** `cpu` is native code, `wasm` the same operators as WebAssembly. */
@@ -17,6 +18,8 @@ export interface DeviceInfo {
   reason: string
   /** Billions of operations per second in a short run when the engine started; undefined where there was none. */
   gflops?: number
+  /** What fits it. */
+  limits?: WorkerLimits
 }
 
 export interface LoadedModel {

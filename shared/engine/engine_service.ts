@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { EMPTY } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
-import { device, name, tensor, tensors } from '../contracts/fields.ts'
+import { device, name, tensor, tensors, workerLimits } from '../contracts/fields.ts'
 import { type Client, clientOver } from '../rpc/client.ts'
 import { defineService, unary } from '../rpc/contract.ts'
 import type { Transport } from '../rpc/send.ts'
@@ -22,6 +22,7 @@ const deviceInfo = z.object({
   fp16: z.boolean(),
   reason: z.string(),
   gflops: z.number().optional(),
+  limits: workerLimits.optional(),
 })
 
 /** An engine in another thread. Private to one page or process: versions never mix. */

@@ -35,7 +35,7 @@ export async function openEngine(options: OpenEngineOptions): Promise<OrtEngine>
     const engine = await createOrtEngine({ ort, info, log })
     if (!options.probes) return engine
     try {
-      info.gflops = await probe(engine, options.clock ?? systemClock)
+      engine.info.gflops = await probe(engine, options.clock ?? systemClock)
       return engine
     } catch (thrown) {
       await engine.close().catch(() => {})

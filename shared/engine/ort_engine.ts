@@ -57,7 +57,7 @@ export class OrtEngine implements Engine {
   #closing: Promise<void> | undefined
 
   constructor(runtime: OrtRuntime, { info, clock = systemClock, log = silentLog }: OrtEngineOptions) {
-    this.info = info
+    this.info = { ...info, limits: runtime.limits }
     this.lost = runtime.lost
     this.#runtime = runtime
     this.#clock = clock

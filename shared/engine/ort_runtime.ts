@@ -1,4 +1,5 @@
 import { LIMITS } from '../base/limits.ts'
+import type { WorkerLimits } from '../contracts/fields.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Device, DeviceInfo, ExternalFile } from './engine.ts'
 import { Mutex } from './mutex.ts'
@@ -47,6 +48,8 @@ export interface OrtSession {
  */
 export class OrtRuntime {
   readonly ort: OrtModule
+  /** What fits it. */
+  readonly limits: WorkerLimits
   readonly #device: DeviceInfo['device']
   /**
    * Only jspi and native code unwind C++ exceptions. The other builds catch them at their outermost function, and what
@@ -67,6 +70,7 @@ export class OrtRuntime {
     this.#device = device
     this.#unwinds = build === 'jspi' || build === 'native'
     this.#threads = threads
+    this.limits = build === 'native' ? {} : { maxFileBytes: LIMITS.maxWasmFileBytes }
   }
 
   /**
@@ -84,6 +88,9 @@ export class OrtRuntime {
       runtime.#keeper = await runtime.createSession(KEEPER_MODEL, { strict: false })
       if (info.device === 'webgpu') {
         const gpu = await ort.env.webgpu.device
+        // A tensor is one buffer; one beyond it loads, and fails in every run. Larger ones than a binding takes
+        // (maxStorageBufferBindingSize) are bound in parts: with 256 MiB and bindings of 128, numbers were right.
+        runtime.limits.maxTensorBytes = gpu.limits.maxBufferSize
         gpu.lost.then(({ reason, message }) => runtime.#end(`the GPU device was lost: ${message || reason}`))
       }
     } catch (cause) {

@@ -14,6 +14,7 @@ import { type ModelOptions, withOptions } from './model_options.ts'
 import { fileInPieces, requirePieces } from './pieces.ts'
 import { PublicBlobs } from './public_blobs.ts'
 import { readSignature } from './signature.ts'
+import type { ModelTraits } from './traits.ts'
 
 /**
  * The registry of models on a blob store: `blobs/<sha256>` holds the bytes, `models/<name>/<version>.json` what is
@@ -233,7 +234,7 @@ export class ModelCatalog {
   }
 }
 
-type Described = Pick<ModelManifest, 'bytes' | 'signature' | 'opset' | 'files' | 'pieces'>
+type Described = Pick<ModelManifest, 'bytes' | 'signature' | 'opset' | 'files' | 'pieces' | keyof ModelTraits>
 
 /** Every blob that a version needs. */
 function blobsOf({ sha256, pieces = [] }: ModelManifest): string[] {

@@ -6,6 +6,7 @@ import { checkExternalData, type ExternalFiles } from './external_data.ts'
 import { decode } from './onnx_codec.ts'
 import { type GraphProto, type ModelProto, readModel, type TensorShapeProto, type ValueInfoProto } from './onnx.ts'
 import { elementTypeName } from './onnx_tensor.ts'
+import { type ModelTraits, readTraits } from './traits.ts'
 
 /** The newest that onnxruntime 1.30 loads. */
 const MAX_IR_VERSION = 13
@@ -14,11 +15,14 @@ const MAX_OPSET = 26
 /**
  * Reads what a model takes and gives, without running it. Inputs that have an initializer are constants, not inputs.
  * @param files what it may have in other files
- * @returns the signature, and the opset of the default ONNX domain
+ * @returns the signature, the opset of the default ONNX domain, and what else pools must know
  * @throws RpcError `invalid_argument` naming what is wrong: not ONNX, too new, data in other files, values other than
  *   tensors of a dtype in wire/dtype.ts, or an input or output of unknown rank
  */
-export function readSignature(bytes: Uint8Array, files?: ExternalFiles): { signature: Signature; opset: number } {
+export function readSignature(
+  bytes: Uint8Array,
+  files?: ExternalFiles,
+): { signature: Signature; opset: number } & ModelTraits {
   const model = readModel(bytes)
   const opset = checkVersions(model)
   checkExternalData(model, files)
@@ -27,7 +31,7 @@ export function readSignature(bytes: Uint8Array, files?: ExternalFiles): { signa
   const inputs = readSpecs('input', graph.input.filter(({ name }) => !constants.has(name)))
   if (graph.output.length === 0) throw invalid('Cannot read the model: its graph must have an output, got none')
   const outputs = readSpecs('output', graph.output)
-  return { signature: { inputs, outputs, batchable: isBatchable(inputs, outputs) }, opset }
+  return { signature: { inputs, outputs, batchable: isBatchable(inputs, outputs) }, opset, ...readTraits(model) }
 }
 
 /**

@@ -1,7 +1,9 @@
 import type { LinkedList } from '../base/linked_list.ts'
 import type { ModelPaces } from './pace.ts'
 import type { PoolCall } from './pool_call.ts'
-import { mayRun, type Run, type Seat, type SeatBook } from './seat.ts'
+import type { Run } from './run.ts'
+import { mayRun, type Seat } from './seat.ts'
+import type { SeatBook } from './seat_book.ts'
 
 /** Seats that are compared before one is chosen: enough to find a quick one, whatever the number of workers. */
 const SAMPLE = 8

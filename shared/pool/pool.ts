@@ -2,12 +2,18 @@ import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
+import type { WorkerLimits } from '../contracts/fields.ts'
+import type { ModelRef } from '../contracts/pool.ts'
 import { abortError } from '../rpc/deadline.ts'
 import { RpcError } from '../wire/errors.ts'
+import { leastShort } from './capacity.ts'
 import { type Backlog, choose, isSooner } from './choice.ts'
 import { ModelPaces } from './pace.ts'
 import { before, PoolCall, type PoolRequest, type PoolResult } from './pool_call.ts'
-import { type PoolWorker, type Run, Seat, SeatBook, type WorkerReply } from './seat.ts'
+import { noWorkers, tooSmall } from './refusal.ts'
+import { checkReply, type Run, startRun } from './run.ts'
+import { type PoolWorker, Seat, type WorkerReply } from './seat.ts'
+import { SeatBook } from './seat_book.ts'
 import { Waiting } from './waiting.ts'
 
 export type { PoolRequest, PoolResult, Priority } from './pool_call.ts'
@@ -23,6 +29,17 @@ export interface PoolDeps {
    * calls which arrived together share a run. No time passes; without it each call is dispatched as it comes.
    */
   soon?(task: () => void): void
+}
+
+/** How it stands with one worker. */
+export interface SeatState {
+  inFlight: number
+  served: number
+  draining: boolean
+  /** Hashes of those it has loaded. */
+  models: string[]
+  /** Models that it is not given. */
+  refused?: { model: string; reason: string }[]
 }
 
 /** A call that took this many workers with it is not tried on another. */
@@ -120,10 +137,18 @@ export class Pool {
     return seat.idle()
   }
 
-  describe(id: string): { inFlight: number; served: number; draining: boolean; models: string[] } | undefined {
+  describe(id: string): SeatState | undefined {
     const seat = this.#seats.get(id)
-    return seat &&
-      { inFlight: seat.runs.length, served: seat.served, draining: seat.draining, models: [...seat.models] }
+    if (!seat) return undefined
+    const { runs, served, draining, models } = seat
+    const refused = this.#seats.refusedBy(seat)
+    return {
+      inFlight: runs.length,
+      served,
+      draining,
+      models: [...models],
+      ...(refused.length > 0 && { refused }),
+    }
   }
 
   /**
@@ -134,7 +159,7 @@ export class Pool {
    */
   run(request: PoolRequest): Promise<PoolResult> {
     if (request.signal.aborted) return Promise.reject(abortError(request.signal.reason))
-    if (!this.#isHopeful(request)) return Promise.reject(noWorkers(false))
+    if (!this.#seats.hasFor(request.model)) return Promise.reject(this.#noWorkerFor(request.model, false))
     return new Promise((resolve, reject) => {
       const at = { sequence: this.#calls++, nowMs: this.#deps.clock.now() }
       const call = new PoolCall(request, at, resolve, reject, this.#onGone)
@@ -190,8 +215,8 @@ export class Pool {
       let head = this.#waiting.peek()
       let seat = this.#seatFor(head ?? this.#seats.waitingRun?.calls[0])
       if (!seat) {
-        // There are volunteers alone, and that call is not for them; one behind it may be.
-        head = this.#waiting.peek(true)
+        // Those that are free may not run that call; one behind it they may.
+        head = this.#waiting.peek((model) => this.#seats.hasFreeFor(model))
         seat = this.#seatFor(head)
       }
       if (!seat) return undefined
@@ -219,23 +244,9 @@ export class Pool {
   }
 
   async #start(seat: Seat, calls: PoolCall[]): Promise<void> {
-    const run: Run = {
-      number: this.#runs++,
-      calls,
-      rows: rowsOf(calls),
-      seat,
-      cancel: new AbortController(),
-      live: calls.length,
-      over: false,
-      spared: false,
-      behind: undefined,
-    }
     const [first] = calls
     if (!first) return
-    for (const call of calls) {
-      call.run = run
-      call.sent = true
-    }
+    const run = startRun(this.#runs++, calls, seat)
     const startedAtMs = this.#now()
     this.#seats.take(seat, run, startedAtMs)
     this.#deps.metrics.count('shoal_pool_runs_total', { device: seat.worker.device })
@@ -306,7 +317,7 @@ export class Pool {
         if (run.calls.length > 1) call.joinOnly(undefined)
       }
       if (call.lost >= MAX_LOST) call.reject(error)
-      else if (!this.#isHopeful(call)) call.reject(noWorkers(true))
+      else if (!this.#seats.hasFor(call.model)) call.reject(this.#noWorkerFor(call.model, true))
       else again.push(call)
     }
     this.#waiting.putBack(again)
@@ -323,37 +334,20 @@ export class Pool {
     this.#seats.rest(seat, this.#deps.clock.after(restMs, wake))
   }
 
-  /** Whether there is a worker that may run a call. */
-  #isHopeful({ model }: Pick<PoolRequest, 'model'>): boolean {
-    return (model.public ? this.#seats.usable : this.#seats.trusted) > 0
-  }
-
   /** Calls that no worker is left for. */
   #failHopeless(): void {
-    const { usable, trusted } = this.#seats
-    const left = usable === 0 ? this.#waiting.takeAll() : trusted === 0 ? this.#waiting.takePrivate() : []
-    for (const call of left) call.reject(noWorkers(call.sent))
+    for (const call of this.#waiting.takeIf((model) => !this.#seats.hasFor(model))) {
+      call.reject(this.#noWorkerFor(call.model, call.sent))
+    }
   }
-}
 
-function rowsOf(calls: readonly PoolCall[]): number {
-  let rows = 0
-  for (const call of calls) rows += call.rows
-  return rows
-}
-
-function checkReply(reply: WorkerReply, calls: number): void {
-  if (reply.calls.length === calls) return
-  throw new RpcError(
-    'internal',
-    `Cannot use the worker's answer: it must hold ${calls} results, got ${reply.calls.length}`,
-  )
-}
-
-/** @param sent whether a worker had taken the call before it was lost, and may have begun it */
-function noWorkers(sent: boolean): RpcError {
-  return new RpcError('unavailable', 'Cannot run the model: no worker is connected', {
-    retryAfterMs: DEFAULTS.retryAfterMs,
-    neverSent: !sent,
-  })
+  /** @param sent whether a worker had taken the call before it was lost, and may have begun it */
+  #noWorkerFor(model: ModelRef, sent: boolean): RpcError {
+    const limits: (WorkerLimits | undefined)[] = []
+    for (const { draining, worker } of this.#seats.all) {
+      if (!draining && (!worker.volunteer || model.public)) limits.push(worker.limits)
+    }
+    const shortage = leastShort(limits, model)
+    return shortage ? tooSmall(shortage, limits.length, sent) : noWorkers(sent)
+  }
 }

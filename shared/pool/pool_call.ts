@@ -4,7 +4,7 @@ import { abortError } from '../rpc/deadline.ts'
 import type { RpcError } from '../wire/errors.ts'
 import type { Tensor } from '../wire/tensor.ts'
 import { batchKeyOf, rowsOf } from './batch_key.ts'
-import type { Run } from './seat.ts'
+import type { Run } from './run.ts'
 
 /** In the order they go. Jobs are `low`: nobody waits for them as for a call. */
 export const PRIORITIES = ['high', 'normal', 'low'] as const

@@ -94,15 +94,15 @@ export class Waiting {
 
   /**
    * The call that goes next: of high priority if there is one, and of those the longest waiting.
-   * @param isPublic only calls of models that volunteers may see
+   * @param isWanted only calls of such models
    */
-  peek(isPublic = false): PoolCall | undefined {
+  peek(isWanted?: (model: ModelRef) => boolean): PoolCall | undefined {
     let oldest: PoolCall | undefined
     this.dueMs = Infinity
     for (const queue of this.#queues.values()) {
       const head = queue.peek()
       if (head?.model.maxQueueDelayUs !== undefined && this.#gathers(queue, head, head.model.maxQueueDelayUs)) continue
-      if (head && (!isPublic || head.model.public) && (!oldest || before(head, oldest))) oldest = head
+      if (head && (!oldest || before(head, oldest)) && (!isWanted || isWanted(head.model))) oldest = head
     }
     return oldest
   }
@@ -124,11 +124,12 @@ export class Waiting {
     return calls
   }
 
-  /** Takes the calls of all models that volunteers may not see. */
-  takePrivate(): PoolCall[] {
+  /** Takes all calls of such models. */
+  takeIf(isWanted: (model: ModelRef) => boolean): PoolCall[] {
     const taken: PoolCall[] = []
     for (const queue of [...this.#queues.values()]) {
-      if (queue.peek()?.model.public) continue
+      const head = queue.peek()
+      if (!head || !isWanted(head.model)) continue
       const calls = queue.takeAll()
       this.#left(calls)
       taken.push(...calls)

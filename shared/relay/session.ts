@@ -250,6 +250,7 @@ export class Session {
       device: worker.info.device,
       volunteer: worker.volunteer,
       weight: worker.info.gflops,
+      limits: worker.info.limits,
       accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)

@@ -113,14 +113,15 @@ export function createRouter(deps: RouterDeps): Send {
           const elapsedMs = clock.now() - call.startedAtMs
           outcome = outcomeOf(verdictOf(error, elapsedMs, service.book.usualMs))
           const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
+          ;(call.tried ??= []).push(target.instance.id)
           const again = call.attempts < (policy.maxAttempts ?? DEFAULTS.maxAttempts) && isRetryable(error, request) &&
+            (error.code === 'unavailable' || chooseFresh(chooser, call) !== undefined) &&
             waitMs < request.timeoutMs - elapsedMs && (!costsRetry(error) || budget.withdraw())
           metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
           if (!again) {
             error.attempts = attemptsOf(call)
             throw error
           }
-          ;(call.tried ??= []).push(target.instance.id)
           await sleep(clock, waitMs, request.signal).catch((reason) => {
             throw abortError(reason)
           })

@@ -25,9 +25,12 @@ export function verdictOf({ code, retryAfterMs }: RpcError, tookMs: number, usua
   return retryAfterMs === undefined ? 'failed' : 'refused'
 }
 
-/** Safe to try elsewhere: nothing can have happened yet, or happening twice does no harm. */
+/**
+ * Safe to try elsewhere: nothing can have happened yet, or happening twice does no harm. An instance that lacks what the call
+ * needs has not begun either, and another may have it.
+ */
 export function isRetryable({ code, neverSent }: RpcError, { idempotent }: RpcRequest): boolean {
-  return code === 'unavailable' && (neverSent || idempotent)
+  return (code === 'unavailable' && (neverSent || idempotent)) || (code === 'failed_precondition' && neverSent)
 }
 
 /**

@@ -27,6 +27,10 @@ export interface ModelManifest {
   signature: Signature
   /** Opset of the default ONNX domain. */
   opset: number
+  /** Of its weights; not known of a model that was pushed before this was read. */
+  largestTensorBytes?: number
+  /** The same inputs give the same outputs: nothing in it draws numbers. Not known of older ones either. */
+  deterministic?: boolean
   createdAt: string
   /** Class names and the like, shown by the console. */
   labels?: readonly string[]

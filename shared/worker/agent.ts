@@ -13,6 +13,7 @@ import { type SocketLike, type SocketPeer, socketPeer } from '../rpc/transports/
 import { RpcError } from '../wire/errors.ts'
 import type { ModelSource } from './model_source.ts'
 import { serveRuns } from './serve_runs.ts'
+import { largestModel } from './loads.ts'
 
 export interface AgentDeps {
   name: string
@@ -25,7 +26,10 @@ export interface AgentDeps {
    * closed unused. Rejects with `unauthenticated` or `permission_denied` where asking again is no use.
    */
   enrol(signal: AbortSignal): Promise<{ token: string; socket: SocketLike }>
-  /** What loaded models may take together: DEFAULTS.workerMemoryBytes where nothing is said. */
+  /**
+   * What loaded models may take together. Where something is said, a model that takes more by itself is never loaded; where
+   * nothing is, it is DEFAULTS.workerMemoryBytes, and such a model drives all others out.
+   */
   memoryBytes?: number
   clock: Clock
   random: Random
@@ -216,13 +220,20 @@ export class Agent {
   }
 
   #hello(token: string): Hello {
-    const { name, engine } = this.#deps
+    const { name, engine, memoryBytes } = this.#deps
     const { info } = engine
     return {
       token,
       name: clip(name),
       incarnation: this.#incarnation,
-      info: { ...info, build: clip(info.build), adapter: clip(info.adapter), reason: info.reason.slice(0, 1000) },
+      info: {
+        ...info,
+        build: clip(info.build),
+        adapter: clip(info.adapter),
+        reason: info.reason.slice(0, 1000),
+        // What its owner lends. Where they said nothing, a larger model is worth a try.
+        limits: memoryBytes === undefined ? info.limits : { ...info.limits, maxModelBytes: largestModel(memoryBytes) },
+      },
       models: this.#runs.loads.loaded.slice(-LIMITS.maxLoadedModels),
     }
   }

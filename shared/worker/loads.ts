@@ -33,6 +33,11 @@ export interface Held {
 /** What a loaded model takes for each byte of its file: its weights as the runtime keeps them, and on the device. */
 const BYTES_PER_FILE_BYTE = 2
 
+/** Bytes of the largest model, all its files together, that so much memory holds. */
+export function largestModel(memoryBytes: number): number {
+  return Math.max(1, Math.floor(memoryBytes / BYTES_PER_FILE_BYTE))
+}
+
 /**
  * Loads of models, each under way or done: however many calls want one, it is loaded once. Where memory runs short those go
  * that were not used for longest, but none that a run needs: these may take more than there is for a while.

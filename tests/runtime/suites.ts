@@ -6,6 +6,7 @@ import { poolLossSuite } from '../unit/pool/loss_suite.ts'
 import { poolFairnessSuite } from '../unit/pool/fairness_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { poolUnevenSuite } from '../unit/pool/uneven_suite.ts'
+import { poolCapacitySuite } from '../unit/pool/capacity_suite.ts'
 import { poolVolunteerSuite } from '../unit/pool/volunteer_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { reconcileSuite } from '../unit/registry/reconcile_suite.ts'
@@ -81,6 +82,7 @@ export const suites: readonly Suite[] = [
   poolOverflowSuite,
   poolUnevenSuite,
   poolVolunteerSuite,
+  poolCapacitySuite,
   loadSuite,
   pickerSuite,
   retryBudgetSuite,

@@ -87,7 +87,10 @@ describe('join page', () => {
     await headline(page, 'Serving')
     const [worker, ...others] = await workersOf(gateway)
     expect(others).toEqual([])
+    // The limits of the device that this very browser gives.
+    const maxBufferSize = await page.evaluate(async () => (await navigator.gpu.requestAdapter())?.limits.maxBufferSize)
     expect(worker).toMatchObject({
+      limits: { maxTensorBytes: maxBufferSize, maxFileBytes: LIMITS.maxWasmFileBytes },
       name: await text(page, '#name'),
       device: 'webgpu',
       fallbackAdapter: true,
@@ -112,6 +115,16 @@ describe('join page', () => {
     await headline(page, 'Serving')
     expect(await text(page, '#device')).toBe('WASM')
     expect(await text(page, '#reason')).toMatch(/software/)
+  })
+
+  it('lends as much memory as its address says', async () => {
+    const gateway = await openGateway()
+    const page = await openPage(`${gateway}/join?device=wasm&memory=${2 ** 30}`)
+    await headline(page, 'Serving')
+    expect((await workersOf(gateway))[0]).toMatchObject({ limits: { maxModelBytes: 2 ** 29 } })
+    const wrong = await openPage(`${gateway}/join?memory=much`)
+    await headline(wrong, 'This tab cannot serve')
+    expect(await text(wrong, '#detail')).toMatch(/number of bytes, not "much"/)
   })
 
   it('says what is wrong with its address', async () => {
@@ -293,6 +306,7 @@ describe('console', () => {
     const page = await openPage(gateway)
     const worker = page.locator('#workers tr', { hasText: await text(tab, '#name') })
     await worker.waitFor()
+    expect(await worker.locator('small[title^="takes"]').getAttribute('title')).toBe('takes files of 1536 MiB')
     const relay = page.locator('#services tr', { hasText: 'shoal.Pool' })
     await relay.waitFor()
     expect(await relay.innerText()).toMatch(/through its gateway[^]*ago/)

@@ -132,7 +132,7 @@ describe('a device that begins to compute wrong', () => {
       return session
     }
     const lost = new Promise<never>(() => {})
-    const env = { ...ort.env, webgpu: { device: Promise.resolve({ lost }) } }
+    const env = { ...ort.env, webgpu: { device: Promise.resolve({ limits: { maxBufferSize: 2 ** 28 }, lost }) } }
     return { env: env as never, Tensor: ort.Tensor, InferenceSession: { create: create as never } }
   }
   const openForgetful = async (broken: () => boolean) => {

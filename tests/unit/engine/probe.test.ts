@@ -24,7 +24,10 @@ function wrong(ort: OrtModule): OrtModule {
     }
     return session
   }
-  const env = { ...ort.env, webgpu: { device: Promise.resolve({ lost: new Promise<never>(() => {}) }) } }
+  const env = {
+    ...ort.env,
+    webgpu: { device: Promise.resolve({ limits: { maxBufferSize: 2 ** 28 }, lost: new Promise<never>(() => {}) }) },
+  }
   return { env: env as never, Tensor: ort.Tensor, InferenceSession: { create: create as never } }
 }
 

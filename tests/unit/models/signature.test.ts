@@ -110,6 +110,45 @@ describe('batchable', () => {
   })
 })
 
+describe('what pools must know', () => {
+  const draws = (opType: string, inputs = ['x']) => node(opType, inputs, ['y'])
+  const traitsOf = (graph: MessageInit<'GraphProto'>, model: MessageInit<'ModelProto'> = {}) => {
+    const { largestTensorBytes, deterministic } = readSignature(
+      modelOf({ output: [tensorInfo('y', 'float32', ['N'])], ...graph }, model),
+    )
+    return { largestTensorBytes, deterministic }
+  }
+  const weight = (name: string, dims: readonly number[]) => ({ name, dims, dataType: 1 })
+
+  it('the largest weight has the bytes that its shape says, wherever its values are', () => {
+    const initializer = [weight('a', [3, 5]), weight('b', [1024, 1024, 300]), weight('c', [])]
+    assert.equal(traitsOf({ initializer }).largestTensorBytes, 4 * 1024 * 1024 * 300)
+    const inner = { node: [draws('Identity')], initializer: [weight('d', [1024, 1024, 400])] }
+    const branch = node('If', ['c'], ['y'])
+    const attribute = [{ name: 'then_branch', type: 5, g: inner }]
+    assert.equal(traitsOf({ initializer, node: [{ ...branch, attribute }] }).largestTensorBytes, 4 * 1024 * 1024 * 400)
+    assert.equal(traitsOf({}).largestTensorBytes, 0)
+    const packed = [{ name: 'q', dims: [1001], dataType: 22 }]
+    assert.equal(traitsOf({ initializer: packed }).largestTensorBytes, 501)
+    const absurd = [weight('e', [2 ** 31, 2 ** 31, 2 ** 31])]
+    assert.equal(traitsOf({ initializer: absurd }).largestTensorBytes, Number.MAX_SAFE_INTEGER)
+    assert.equal(traitsOf({ initializer: [weight('f', [-5, 7])] }).largestTensorBytes, 0)
+  })
+
+  it('a model that draws numbers is not deterministic, wherever it does', () => {
+    assert.isTrue(traitsOf({ node: [draws('Relu'), draws('Dropout', ['x', 'ratio'])] }).deterministic)
+    for (const opType of ['RandomNormal', 'RandomNormalLike', 'RandomUniformLike', 'Multinomial', 'Bernoulli']) {
+      assert.isFalse(traitsOf({ node: [draws(opType)] }).deterministic, opType)
+    }
+    assert.isFalse(traitsOf({ node: [draws('Dropout', ['x', '', 'training'])] }).deterministic)
+    const g = { node: [draws('RandomUniform', [])] }
+    const loop = { ...draws('Loop'), attribute: [{ name: 'body', type: 5, g }] }
+    assert.isFalse(traitsOf({ node: [loop] }).deterministic)
+    const functions = [encode('FunctionProto', { node: [draws('Bernoulli')] })]
+    assert.isFalse(traitsOf({ node: [draws('Mine')] }, { functions }).deterministic)
+  })
+})
+
 describe('models that are refused', () => {
   it('not ONNX', () => {
     assertRefused(

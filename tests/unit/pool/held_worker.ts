@@ -2,6 +2,8 @@ import { assert } from 'chai'
 import { type Clock, FakeClock } from '../../../shared/base/clock.ts'
 import { Metrics } from '../../../shared/base/metrics.ts'
 import { seededRandom } from '../../../shared/base/random.ts'
+import type { WorkerLimits } from '../../../shared/contracts/fields.ts'
+import type { ModelRef } from '../../../shared/contracts/pool.ts'
 import { Pool, type PoolResult, type PoolWorker, type Priority, type WorkerReply } from '../../../shared/pool/pool.ts'
 import { abortError } from '../../../shared/rpc/deadline.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
@@ -45,6 +47,7 @@ export class HeldWorker implements PoolWorker {
   readonly device = 'wasm'
   accelerated = false
   volunteer = false
+  limits: WorkerLimits | undefined
   /** All that it was sent. */
   readonly runs: HeldRun[] = []
   readonly #open = new Set<HeldRun>()
@@ -104,6 +107,7 @@ export class Submitted {
         batchable: options.batchable ?? true,
         ...(options.delayUs && { maxQueueDelayUs: options.delayUs }),
         ...(options.public && { public: true }),
+        ...options.needs,
       },
       inputs: options.inputs ?? rowsOf(value, options.rows),
       priority: options.priority ?? 'normal',
@@ -127,6 +131,8 @@ export interface SubmitOptions {
   batchable?: boolean
   /** Volunteers may run it. */
   public?: boolean
+  /** What the model needs of a worker. */
+  needs?: Pick<ModelRef, 'bytes' | 'fileBytes' | 'largestTensorBytes'>
   inputs?: Inputs
   rows?: number
   priority?: Priority

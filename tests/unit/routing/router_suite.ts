@@ -88,6 +88,7 @@ export const routerSuite: Suite = {
           'resource_exhausted',
           'aborted',
           'unknown',
+          'failed_precondition',
         ] as const
       ) {
         for (const idempotent of [true, false]) {
@@ -95,13 +96,28 @@ export const routerSuite: Suite = {
             const bench = new RouterBench(instances(5))
             bench.serve = () => Promise.reject(new RpcError(code, 'Cannot', { neverSent }))
             assert.equal(codeOf(await bench.call({ idempotent })), code)
-            const expected = code === 'unavailable' && (idempotent || neverSent) ? 3 : 1
+            const isElsewhere = code === 'failed_precondition' && neverSent
+            const expected = isElsewhere || (code === 'unavailable' && (idempotent || neverSent)) ? 3 : 1
             assert.equal(bench.attempts.length, expected, `${code}, idempotent ${idempotent}, never sent ${neverSent}`)
             assert.equal(new Set(bench.ids).size, expected, 'each on another instance')
             bench.close()
           }
         }
       }
+    },
+
+    'an instance that lacks what a call needs is asked once, and counts as sound': async () => {
+      const lacking = new RpcError('failed_precondition', 'Cannot run the model: it is too large', { neverSent: true })
+      const bench = new RouterBench(instances(2))
+      bench.serve = (id) => id === 'i0' ? Promise.reject(lacking) : Promise.resolve(answer(id))
+      for (let i = 0; i < 20; i++) assert.notInstanceOf(await bench.call({ idempotent: false }), RpcError)
+      assert.isAbove(bench.ids.filter((id) => id === 'i0').length, 5, 'it is not ejected')
+      bench.close()
+      const alone = new RouterBench(instances(1))
+      alone.serve = () => Promise.reject(lacking)
+      assert.equal(codeOf(await alone.call()), 'failed_precondition')
+      assert.lengthOf(alone.attempts, 1)
+      alone.close()
     },
 
     'what is not an RpcError is the instance’s failure, and not tried again': async () => {
