@@ -1,4 +1,5 @@
 import process from 'node:process'
+import { atMost, systemClock } from '../shared/base/clock.ts'
 import { DEFAULTS } from '../shared/base/defaults.ts'
 import type { ServedFunction } from '../shared/registry/serve.ts'
 import { SUBPROTOCOL } from '../shared/rpc/transports/websocket.ts'
@@ -24,7 +25,8 @@ export async function runOnDeno(served: ServedFunction, options: RunOptions = {}
       clearInterval(beat)
       // Nothing fails for its end: gateways hear of it before it stops taking calls.
       await served.drain(env)
-      await server.shutdown()
+      // Whoever does not read their answer must not hold the process.
+      await atMost(systemClock, DEFAULTS.drainMs, server.shutdown())
     },
   }
 }

@@ -5,16 +5,15 @@ import process from 'node:process'
 import { getRequestListener } from '@hono/node-server'
 import { DEFAULTS } from '../shared/base/defaults.ts'
 import type { ServedFunction } from '../shared/registry/serve.ts'
+import { drainOf } from './node_drain.ts'
 import { takeSockets } from './node_upgrades.ts'
 import { environment, type RunningFunction, type RunOptions } from './run_function.ts'
-
-/** How long a caller may take to answer a close frame. */
-const CLOSE_MS = 1_000
 
 /** Runs a function as a process on Node: over HTTP and over sockets, its lease renewed while it lives. */
 export async function runOnNode(served: ServedFunction, options: RunOptions = {}): Promise<RunningFunction> {
   const { hostname = '127.0.0.1', sockets = true } = options
   const server = createServer(getRequestListener(served.fetch))
+  const drain = drainOf(server)
   const cutSockets = takeSockets(server, served.sockets)
   await new Promise<void>((resolve, reject) =>
     server.once('error', reject).listen(options.port ?? 0, hostname, resolve)
@@ -31,13 +30,9 @@ export async function runOnNode(served: ServedFunction, options: RunOptions = {}
       clearInterval(beat)
       // Nothing fails for its end: gateways hear of it before it stops taking calls.
       await served.drain(env)
-      const cut = setTimeout(() => {
-        cutSockets()
-        // Callers open connections ahead of need and say nothing on them: they would hold the server open.
-        server.closeAllConnections()
-      }, CLOSE_MS)
-      await new Promise((resolve) => server.close(resolve))
-      clearTimeout(cut)
+      // Nor does a call that is on its way to one which gateways have left, or whose answer is being written.
+      await drain.end(DEFAULTS.drainMs)
+      await drain.close(cutSockets)
     },
   }
 }

@@ -1,7 +1,7 @@
 /** The gateway on Deno: `deno run -A functions/gateway/deno.ts --port 8787 --host 127.0.0.1 --data-dir .shoal`. */
 import { parseArgs } from 'node:util'
 import process from 'node:process'
-import { sleep, systemClock } from '../../shared/base/clock.ts'
+import { atMost, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
     Deno.addSignalListener(signal, async () => {
       await gateway.close()
       // Whoever neither finishes nor hangs up must not keep the process.
-      await Promise.race([server.shutdown(), sleep(systemClock, DEFAULTS.drainMs)])
+      await atMost(systemClock, DEFAULTS.drainMs, server.shutdown())
       process.exit(0)
     })
   }

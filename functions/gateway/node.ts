@@ -1,16 +1,10 @@
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type ServerOptions,
-  type ServerResponse,
-} from 'node:http'
-import { type AddressInfo, Server as NetServer } from 'node:net'
-import { serve, type ServerType, upgradeWebSocket } from '@hono/node-server'
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { serve, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
+import { drainOf } from '../node_drain.ts'
 import { guardedLookup } from './guarded_lookup.ts'
 import { nodeRpc } from './node_rpc.ts'
 import { nodeUpstream } from './node_upstream.ts'
@@ -33,11 +27,6 @@ export interface RunningGateway {
   /** Answers what is in flight, then runs `beforeLinksEnd` (local workers leave), then ends the relay and the store. */
   close(beforeLinksEnd?: () => Promise<void>): Promise<void>
 }
-
-/** How long connections without a request stay open when the gateway stops: a caller's request may be on its way. */
-const QUIET_MS = 200
-/** How long a worker may take to answer a close frame. */
-const CLOSE_MS = 1_000
 
 /** Connections whose request's headers do not come in time are closed: each holds memory, and says nothing. */
 const CONNECTIONS = {
@@ -79,21 +68,15 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
           mode: guard.mode,
           local,
           async close(beforeLinksEnd) {
-            // Not the HTTP server's own `close`, which cuts idle connections at once: a call may be on its way on one.
-            const closed = new Promise<unknown>((done) =>
-              NetServer.prototype.close.call(server, done)
-            )
+            const answered = drain.end(options.drainMs ?? DEFAULTS.drainMs)
             endStreams()
-            await goQuiet()
-            await answered(options.drainMs ?? DEFAULTS.drainMs)
+            await answered
             await beforeLinksEnd?.()
             await close()
-            // Browsers open connections ahead of need and say nothing on them: they would hold the server open for ever.
-            if ('closeAllConnections' in server) server.closeAllConnections()
-            // A worker that hangs would hold it open too: it never answers the close frame.
-            const cut = setTimeout(() => sockets.clients.forEach((socket) => socket.terminate()), CLOSE_MS)
-            await closed
-            clearTimeout(cut)
+            // A worker that hangs would hold it open: it never answers the close frame.
+            await drain.close(() =>
+              sockets.clients.forEach((socket) => socket.terminate())
+            )
           },
         }),
     )
@@ -101,43 +84,8 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
       reject(cannotListen(options, cause))
       void close()
     })
-    const { answered, goQuiet } = inFlight(server)
+    const drain = drainOf(server as Server)
   })
-}
-
-interface InFlight {
-  /** Waits until all requests are answered, for at most `limitMs`. */
-  answered(limitMs: number): Promise<void>
-  /** Ends each connection with its next answer, and gives those that wait a moment to bring what is on its way. */
-  goQuiet(): Promise<void>
-}
-
-/** Counts a server's requests. */
-function inFlight(server: ServerType): InFlight {
-  let active = 0
-  let quiet = false
-  let onIdle = () => {}
-  server.on('request', (_request: IncomingMessage, response: ServerResponse) => {
-    if (quiet) response.shouldKeepAlive = false
-    active++
-    response.once('close', () => --active === 0 && onIdle())
-  })
-  return {
-    async answered(limitMs) {
-      if (active === 0) return
-      const limit = new AbortController()
-      const idle = new Promise<void>((resolve) => onIdle = resolve)
-      await Promise.race([idle, sleep(systemClock, limitMs, limit.signal).catch(() => {})])
-      limit.abort()
-    },
-    async goQuiet() {
-      quiet = true
-      const connections = await new Promise<number>((resolve) =>
-        server.getConnections((_error, count) => resolve(count ?? 0))
-      )
-      if (connections > 0) await sleep(systemClock, QUIET_MS)
-    },
-  }
 }
 
 const upgrade: Upgrade = async (context, open) => {

@@ -13,6 +13,7 @@ import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { AgentDeps } from '../../shared/worker/agent.ts'
 import { cannotListen } from '../gateway/host.ts'
 import { nodeRpc } from '../gateway/node_rpc.ts'
+import { drainOf } from '../node_drain.ts'
 import { takeSockets } from '../node_upgrades.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
 import { gatewayLeases } from './gateway_leases.ts'
@@ -41,14 +42,14 @@ export interface HttpHost {
   metrics: Metrics
   /** Enrols a worker of this process. */
   enrol: AgentDeps['enrol']
-  /** Leaves the registry, and resolves when gateways have heard of it: until then they still call. */
+  /** Leaves the registry, and resolves when gateways have heard of it and call no more. */
   withdraw(): Promise<void>
-  /** Leaves the registry, ends its workers' links and stops listening. */
+  /** Leaves the registry, ends its workers' links, answers what has come and stops listening. */
   close(): Promise<void>
 }
 
-/** Gateways refresh their tables this often, and take a moment for it. */
-const HEARD_MS = 1.5 * DEFAULTS.registryRefreshMs
+/** A gateway that has not called for so long has heard that this host is leaving, or has next to nothing to call it for. */
+const QUIET_MS = 500
 
 /** Addresses that nobody can call. */
 const UNSPECIFIED = /^(0\.0\.0\.0|::|\[::\])$/
@@ -91,6 +92,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     token: () => token,
     open: false,
   })
+  const drain = drainOf(server)
   const cutSockets = takeSockets(server, sockets)
   const port = await new Promise<number>((resolve, reject) => {
     server.once('error', (cause) => reject(cannotListen(options, cause)))
@@ -123,15 +125,14 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     async withdraw() {
       await relay.withdraw()
       sockets.leave()
-      await sleep(systemClock, HEARD_MS)
+      drain.leave()
+      await sleep(systemClock, DEFAULTS.leaveGraceMs)
+      await drain.quiet(QUIET_MS, DEFAULTS.drainMs)
     },
     async close() {
       await relay.close()
-      await sockets.end(0)
-      const closed = new Promise((resolve) => server.close(resolve))
-      server.closeAllConnections()
-      cutSockets()
-      await closed
+      await Promise.all([sockets.end(DEFAULTS.drainMs), drain.end(DEFAULTS.drainMs)])
+      await drain.close(cutSockets)
     },
   }
 }

@@ -32,6 +32,13 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   })
 }
 
+/** Resolves when `work` has settled, however it ended, or after `limitMs`. */
+export async function atMost(clock: Clock, limitMs: number, work: Promise<unknown>): Promise<void> {
+  const limit = new AbortController()
+  await Promise.race([work.catch(() => {}), sleep(clock, limitMs, limit.signal).catch(() => {})])
+  limit.abort()
+}
+
 /** A clock that moves only when told to. */
 export class FakeClock implements Clock {
   #nowMs: number

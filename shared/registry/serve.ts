@@ -1,6 +1,6 @@
 import { Hono } from 'hono'
 import { env as envOf } from 'hono/adapter'
-import { sleep, systemClock } from '../base/clock.ts'
+import { atMost, sleep, systemClock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { bulkhead, type MethodLimit } from '../rpc/bulkhead.ts'
 import type { Methods, ServiceContract } from '../rpc/contract.ts'
@@ -57,11 +57,15 @@ export function serve<const M extends Methods>(
   const lease = new FunctionLease(contract, options.lease ?? {}, systemClock)
   const sockets = new ServedSockets({ serve: send, clock: systemClock, token: () => lease.token, open: true })
   const app = new Hono()
+  let isLeaving = false
 
   app.post('/rpc/:service/:method', async (context) => {
     keepAlive(lease.touch(envOf(context)), () => context.executionCtx)
     const { service, method } = context.req.param()
-    return toResponse(await serving.answer(context.req.raw, service, method, context.req.header('shoal-caller')))
+    const answer = await serving.answer(context.req.raw, service, method, context.req.header('shoal-caller'))
+    // Connections that callers keep would be closed under a call that is on its way.
+    if (isLeaving) answer.headers.connection = 'close'
+    return toResponse(answer)
   })
   app.get('/livez', (context) => context.text('ok\n'))
   app.notFound((context) => {
@@ -73,6 +77,7 @@ export function serve<const M extends Methods>(
     lease,
     sockets,
     async drain(env: Readonly<Record<string, unknown>>, { graceMs, limitMs }: DrainOptions = {}) {
+      isLeaving = true
       const hadLease = await lease.leave(env)
       sockets.leave()
       if (hadLease) await sleep(systemClock, graceMs ?? DEFAULTS.leaveGraceMs)
@@ -107,10 +112,8 @@ class Serving {
 
   /** Takes no more calls. @returns when none is running, or `limitMs` have passed */
   async end(limitMs: number): Promise<void> {
-    const limit = new AbortController()
     const idle = new Promise<void>((resolve) => this.#onIdle = resolve)
-    if (this.#inFlight > 0) await Promise.race([idle, sleep(systemClock, limitMs, limit.signal).catch(() => {})])
-    limit.abort()
+    if (this.#inFlight > 0) await atMost(systemClock, limitMs, idle)
   }
 }
 

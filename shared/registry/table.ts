@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../base/clock.ts'
+import { atMost, type Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -218,11 +218,6 @@ export class RegistryTable {
 
   /** Waits for a refresh, but not so long that a slow store slows calls. */
   async #atMost(refreshed: Promise<void>): Promise<void> {
-    const limit = new AbortController()
-    await Promise.race([
-      refreshed.catch(() => {}),
-      sleep(this.#deps.clock, DEFAULTS.registryWaitMs, limit.signal).catch(() => {}),
-    ])
-    limit.abort()
+    await atMost(this.#deps.clock, DEFAULTS.registryWaitMs, refreshed)
   }
 }

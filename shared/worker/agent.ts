@@ -1,4 +1,4 @@
-import { type Clock, sleep } from '../base/clock.ts'
+import { atMost, type Clock, sleep } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
@@ -85,9 +85,7 @@ export class Agent {
     this.#stop.abort(stopping)
     if (this.#session?.welcomed) {
       this.#sayGoodbye(this.#session.link)
-      const limit = new AbortController()
-      await Promise.race([this.done, sleep(this.#deps.clock, drainMs, limit.signal).catch(() => {})])
-      limit.abort()
+      await atMost(this.#deps.clock, drainMs, this.done)
     }
     this.#quit.abort(stopping)
     await this.done

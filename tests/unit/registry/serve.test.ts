@@ -66,3 +66,15 @@ it('does not wait for ever', async () => {
   await app.drain({}, { limitMs: 20 })
   await Promise.race([call.then(() => expect.fail('expected no answer')), settled()])
 })
+
+it('asks callers over HTTP to let go of their connections once it leaves', async () => {
+  const { app } = holding()
+  const ask = async () => {
+    const headers = { 'content-type': 'application/json' }
+    const answer = await app.request(`/rpc/${Sums.name}/scale`, { method: 'POST', headers, body: '{}' })
+    return answer.headers.get('connection')
+  }
+  expect(await ask()).toBe(null)
+  await app.drain({})
+  expect(await ask()).toBe('close')
+})
