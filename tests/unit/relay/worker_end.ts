@@ -189,3 +189,8 @@ export function onHub(run: (bench: HubBench) => Promise<void>): () => Promise<vo
     await bench.close()
   }
 }
+
+/** What the caller is told, or the value that came back. */
+export async function outcome(call: Promise<number>): Promise<number | string> {
+  return await call.catch((error) => error instanceof RpcError ? error.code : String(error))
+}
