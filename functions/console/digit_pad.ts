@@ -1,3 +1,4 @@
+import { CanvasStrokes, context2d, line } from './canvas_strokes.ts'
 import type { Point, Stroke } from './digit_examples.ts'
 
 /** A pen's width, as a share of the sheet: scaled to MNIST's box, a digit that fills most of the sheet looks like theirs. */
@@ -8,29 +9,33 @@ export class DigitPad {
   readonly #canvas: HTMLCanvasElement
   readonly #context: CanvasRenderingContext2D
   readonly #onChange: () => void
-  #from: Point | undefined
+  readonly #strokes: CanvasStrokes
   /** What is there was not drawn by the visitor. */
   #isExample = false
 
   /** @param onChange called when a stroke begins or ends, and after each example */
   constructor(canvas: HTMLCanvasElement, onChange: () => void) {
-    const context = canvas.getContext('2d', { willReadFrequently: true })
-    if (!context) throw new Error('Cannot start the page: the browser must offer a 2D canvas')
+    const context = context2d(canvas)
     context.strokeStyle = 'white'
     context.lineWidth = canvas.width * PEN
     context.lineCap = context.lineJoin = 'round'
     this.#canvas = canvas
     this.#context = context
     this.#onChange = onChange
-    canvas.addEventListener('pointerdown', (event) => this.#begin(event))
-    canvas.addEventListener('pointermove', (event) => this.#draw(event))
-    canvas.addEventListener('pointerup', () => this.#end())
-    canvas.addEventListener('pointercancel', () => this.#end())
+    this.#strokes = new CanvasStrokes(canvas, {
+      begin: () => {
+        if (this.#isExample) this.clear()
+        onChange()
+        return true
+      },
+      draw: (from, through) => line(context, from, through),
+      end: onChange,
+    })
     this.clear()
   }
 
   get isDrawing(): boolean {
-    return this.#from !== undefined
+    return this.#strokes.isDrawing
   }
 
   clear(): void {
@@ -53,35 +58,6 @@ export class DigitPad {
     return { ink: Float32Array.from({ length: width * height }, (_, i) => (data[4 * i] ?? 0) / 255), width }
   }
 
-  #begin(event: PointerEvent): void {
-    if (event.button !== 0 || !event.isPrimary) return
-    event.preventDefault()
-    this.#canvas.setPointerCapture(event.pointerId)
-    if (this.#isExample) this.clear()
-    this.#from = this.#at(event)
-    this.#draw(event)
-    this.#onChange()
-  }
-
-  #draw(event: PointerEvent): void {
-    if (!this.#from || !event.isPrimary) return
-    // A quick hand moves further between two frames than a smooth line may. Only secure contexts tell of it.
-    const moves = event.getCoalescedEvents?.() ?? []
-    this.#context.beginPath()
-    this.#context.moveTo(...this.#from)
-    for (const move of moves.length > 0 ? moves : [event]) {
-      this.#from = this.#at(move)
-      this.#context.lineTo(...this.#from)
-    }
-    this.#context.stroke()
-  }
-
-  #end(): void {
-    if (!this.#from) return
-    this.#from = undefined
-    this.#onChange()
-  }
-
   #curve(stroke: Stroke): void {
     const points = stroke.map(([x, y]): Point => [x / 100 * this.#canvas.width, y / 100 * this.#canvas.height])
     const [first, last] = [points[0], points.at(-1)]
@@ -94,14 +70,5 @@ export class DigitPad {
     }
     this.#context.lineTo(...last)
     this.#context.stroke()
-  }
-
-  /** Where the pointer is, in the sheet's pixels. */
-  #at(event: PointerEvent): Point {
-    const { left, top, width, height } = this.#canvas.getBoundingClientRect()
-    return [
-      (event.clientX - left) / width * this.#canvas.width,
-      (event.clientY - top) / height * this.#canvas.height,
-    ]
   }
 }

@@ -1,6 +1,6 @@
 import type { JobView } from '../../shared/contracts/jobs.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
-import { cell, headCell } from './table.ts'
+import { cell, headCell, tableRow } from './table.ts'
 import { inSpan, shortId } from './words.ts'
 
 /** A job, and what it was said to be for. */
@@ -37,9 +37,7 @@ function makeRow(act: (job: ShownJob) => Promise<void>): Row<ShownJob> {
     await act(shown)
     button.disabled = false
   })
-  const root = el(
-    'tr',
-    { role: 'row' },
+  const root = tableRow(
     headCell(what, id),
     cell('State', 'wide', state, reason),
     cell('Attempts', 'number', attempts),

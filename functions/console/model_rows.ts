@@ -2,7 +2,7 @@ import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ModelListing, PoolListing } from './gateway_api.ts'
 import { type Amend, modelSettings } from './model_settings.ts'
-import { cell, headCell } from './table.ts'
+import { cell, headCell, tableRow } from './table.ts'
 import { counted, inBytes, inTime, typeOf } from './words.ts'
 
 /** One model with all its versions, oldest first. */
@@ -53,9 +53,7 @@ function makeRow(amend: Amend): Row<Versions> {
   const inputs = el('ul', { class: 'specs' })
   const outputs = el('ul', { class: 'specs' })
   const size = el('span')
-  const root = el(
-    'tr',
-    { role: 'row' },
+  const root = tableRow(
     headCell(name, identity, kinds),
     cell('Versions', '', versions, named),
     cell('Inputs', 'wide', inputs),

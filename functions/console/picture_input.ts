@@ -1,5 +1,6 @@
 import { invalid } from '../../shared/wire/errors.ts'
 import type { Picture } from '../demo/picture.ts'
+import { CanvasStrokes, context2d, line } from './canvas_strokes.ts'
 
 /** Longest side sent to a model that takes any size: 384 × 384 pixels are 1.7 MiB as float32. */
 const MAX_SIDE = 384
@@ -12,23 +13,26 @@ const PEN = 1 / 40
 export class PictureInput {
   readonly #canvas: HTMLCanvasElement
   readonly #context: CanvasRenderingContext2D
-  readonly #onChange: () => void
   /** What the model demands. */
   #size: { width: number | undefined; height: number | undefined } = { width: undefined, height: undefined }
   #pen: string | undefined
-  #from: { x: number; y: number } | undefined
 
   /** @param onChange called when a picture or a stroke is complete */
   constructor(canvas: HTMLCanvasElement, onChange: () => void) {
-    const context = canvas.getContext('2d', { willReadFrequently: true })
-    if (!context) throw new Error('Cannot start the page: the browser must offer a 2D canvas')
+    const context = context2d(canvas)
     this.#canvas = canvas
     this.#context = context
-    this.#onChange = onChange
-    canvas.addEventListener('pointerdown', (event) => this.#begin(event))
-    canvas.addEventListener('pointermove', (event) => this.#draw(event))
-    canvas.addEventListener('pointerup', () => this.#end())
-    canvas.addEventListener('pointercancel', () => this.#end())
+    new CanvasStrokes(canvas, {
+      begin: () => this.#pen !== undefined,
+      draw: (from, through) => {
+        if (this.#pen === undefined) return
+        context.strokeStyle = this.#pen
+        context.lineWidth = Math.max(1.5, canvas.width * PEN)
+        context.lineCap = context.lineJoin = 'round'
+        line(context, from, through)
+      },
+      end: onChange,
+    })
   }
 
   /** Fits what is there to what a model demands. */
@@ -87,45 +91,6 @@ export class PictureInput {
     this.#canvas.width = width
     this.#canvas.height = height
     markSize(this.#canvas)
-  }
-
-  #begin(event: PointerEvent): void {
-    if (this.#pen === undefined || event.button !== 0) return
-    event.preventDefault()
-    this.#canvas.setPointerCapture(event.pointerId)
-    this.#from = this.#at(event)
-    this.#draw(event)
-  }
-
-  #draw(event: PointerEvent): void {
-    if (!this.#from || this.#pen === undefined) return
-    const to = this.#at(event)
-    const context = this.#context
-    context.strokeStyle = this.#pen
-    context.lineWidth = Math.max(1.5, this.#canvas.width * PEN)
-    context.lineCap = 'round'
-    context.beginPath()
-    context.moveTo(this.#from.x, this.#from.y)
-    context.lineTo(to.x, to.y)
-    context.stroke()
-    this.#from = to
-  }
-
-  #end(): void {
-    if (!this.#from) return
-    this.#from = undefined
-    this.#onChange()
-  }
-
-  /** Where the pointer is, in the picture's pixels. The picture stands in the middle of its box, as large as it fits. */
-  #at(event: PointerEvent): { x: number; y: number } {
-    const { left, top, width: boxWidth, height: boxHeight } = this.#canvas.getBoundingClientRect()
-    const { width, height } = this.#canvas
-    const scale = Math.min(boxWidth / width, boxHeight / height)
-    return {
-      x: (event.clientX - left - boxWidth / 2) / scale + width / 2,
-      y: (event.clientY - top - boxHeight / 2) / scale + height / 2,
-    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { isSuspect, type LeasedInstance } from '../../shared/stores/lease_store.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ServiceListing } from './gateway_api.ts'
-import { cell, headCell } from './table.ts'
+import { cell, headCell, tableRow } from './table.ts'
 import { inTime, shortId } from './words.ts'
 
 /** Instances that are shown: more are counted. */
@@ -31,9 +31,7 @@ function makeRow(): Row<Shown> {
   const weight = el('span')
   const suspect = el('span', { class: 'badge', 'data-tone': 'warn' }, 'suspect')
   const beat = el('span')
-  const root = el(
-    'tr',
-    { role: 'row' },
+  const root = tableRow(
     headCell(service, version),
     cell('Reached at', 'wide', address, id),
     cell('Zone', '', zone),

@@ -9,3 +9,8 @@ export function cell(label: string, kind: string, ...children: (Node | string)[]
 export function headCell(...children: Node[]): HTMLTableCellElement {
   return el('th', { role: 'rowheader', scope: 'row', class: 'wide' }, ...children)
 }
+
+/** A row, of a head cell and others. */
+export function tableRow(...cells: HTMLTableCellElement[]): HTMLTableRowElement {
+  return el('tr', { role: 'row' }, ...cells)
+}

@@ -1,7 +1,7 @@
 import { limitsText } from '../../shared/pool/capacity.ts'
 import { el, KeyedRows, type Row, setHidden, setText, setTitle } from './dom.ts'
 import type { ListedWorker } from './gateway_api.ts'
-import { cell, headCell } from './table.ts'
+import { cell, headCell, tableRow } from './table.ts'
 import { adapterWord, deviceWord, inBytes, inTime, shortId } from './words.ts'
 
 /** What a worker's hashes and relay mean. */
@@ -33,9 +33,7 @@ function makeRow(names: WorkerNames): Row<ListedWorker> {
   const inFlight = el('span')
   const served = el('span')
   const connected = el('span')
-  const root = el(
-    'tr',
-    { role: 'row' },
+  const root = tableRow(
     headCell(name, id),
     cell('Device', '', el('span', { class: 'badges' }, device, software, hidden, draining)),
     cell('Adapter', 'wide', adapter, reason),

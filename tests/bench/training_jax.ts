@@ -1,26 +1,20 @@
 /** The benchmark's models in jax-js, compiled as a whole. */
 import './one_thread.ts'
 import { defaultDevice, init, jit, lax, type NdArray, nn, numpy as np, valueAndGrad } from '@jax-js/jax'
-import type { Parameter } from '../../shared/training/parameters.ts'
-import type { Batch, Peer, PeerStep } from './training_oracle.ts'
+import type { Peer } from './training_oracle.ts'
 
 export async function openJax(): Promise<Peer> {
   await init('wasm')
   defaultDevice('wasm')
   return {
     name: 'jax-js wasm',
-    prepare: (name, layout, initial, batch) => prepare(name, layout, initial, batch),
+    prepare,
   }
 }
 
 const FORWARD = { mlp, cnn }
 
-function prepare(
-  name: keyof typeof FORWARD,
-  layout: readonly Parameter[],
-  initial: Float32Array,
-  batch: Batch,
-): PeerStep {
+const prepare: Peer['prepare'] = (name, layout, initial, batch) => {
   let parameters = layout.map(({ shape, offset, size }) => {
     return np.array(initial.slice(offset, offset + size), { shape })
   })

@@ -2,8 +2,7 @@
 import * as tf from '@tensorflow/tfjs'
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm'
 import { fileURLToPath } from 'node:url'
-import type { Parameter } from '../../shared/training/parameters.ts'
-import type { Batch, Peer, PeerStep } from './training_oracle.ts'
+import type { Peer } from './training_oracle.ts'
 
 /** The backend's WASM build lacks Conv2DBackpropFilter: networks with Conv need `cpu`, plain JavaScript. */
 export async function openTfjs(backend: 'wasm' | 'cpu'): Promise<Peer> {
@@ -19,18 +18,13 @@ export async function openTfjs(backend: 'wasm' | 'cpu'): Promise<Peer> {
   await tf.ready()
   return {
     name: `tfjs ${backend}`,
-    prepare: (name, layout, initial, batch) => prepare(name, layout, initial, batch),
+    prepare,
   }
 }
 
 const FORWARD = { mlp, cnn }
 
-function prepare(
-  name: keyof typeof FORWARD,
-  layout: readonly Parameter[],
-  initial: Float32Array,
-  batch: Batch,
-): PeerStep {
+const prepare: Peer['prepare'] = (name, layout, initial, batch) => {
   const unique = crypto.randomUUID()
   const variables = layout.map(({ name: parameter, shape, offset, size }) => {
     return tf.variable(

@@ -1,9 +1,9 @@
-import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { join } from 'node:path'
 import { startRedisServer } from '../../infra/local_redis.ts'
 import { startRedisRest } from '../../infra/redis_rest.ts'
 import { restSuites } from './stores_rest.ts'
+import { bundleModule, WORKERD } from '../runtime/bundle_module.ts'
 import { never, registerRemote, type RemoteReport } from './vitest_suite.ts'
 
 registerRemote('Cloudflare-Workers', restSuites(never), async () => {
@@ -11,7 +11,7 @@ registerRemote('Cloudflare-Workers', restSuites(never), async () => {
   await using rest = await startRedisRest({ redisUrl: server.url, token: 'test-token', port: 0 })
   const miniflare = new Miniflare(convertV4MiniflareOptions({
     modules: true,
-    script: await bundle(),
+    script: await bundleModule(join(import.meta.dirname, 'stores_workerd.ts'), WORKERD),
     compatibilityDate: '2026-11-01',
     cf: false,
     bindings: { url: rest.url, token: rest.token },
@@ -22,19 +22,3 @@ registerRemote('Cloudflare-Workers', restSuites(never), async () => {
     await miniflare.dispose()
   }
 })
-
-/** The Worker as one module that needs nothing of Node. */
-async function bundle(): Promise<string> {
-  const { outputFiles: [file] } = await build({
-    entryPoints: [join(import.meta.dirname, 'stores_workerd.ts')],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'neutral',
-    mainFields: ['module', 'main'],
-    conditions: ['workerd', 'worker', 'browser'],
-    logLevel: 'silent',
-  })
-  if (!file) throw new Error('Cannot bundle the suites: esbuild must write one file, got none')
-  return file.text
-}

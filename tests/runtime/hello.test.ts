@@ -1,5 +1,5 @@
-import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Hello } from '../../functions/hello/contract.ts'
 import { createClient } from '../../shared/rpc/create_client.ts'
@@ -7,6 +7,7 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { startInProcess } from '../conformance/start_node_gateway.ts'
 import { ROOT, startProcess } from '../fixtures/process.ts'
+import { bundleModule, WORKERD } from './bundle_module.ts'
 
 interface Listed {
   instances: { id: string; version: string; ttlMs: number; incarnation: string; address: { url: string } }[]
@@ -93,21 +94,11 @@ describe('the hello function', () => {
 
 /** The function as wrangler would deploy it, told of its own address. */
 async function startInWorkerd(gateway: string): Promise<{ hello: Miniflare; url: string }> {
-  const { outputFiles: [bundle] } = await build({
-    absWorkingDir: ROOT,
-    entryPoints: ['functions/hello/hello.ts'],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'neutral',
-    mainFields: ['module', 'main'],
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:*', 'node:*'],
-  })
+  const script = await bundleModule(join(ROOT, 'functions/hello/hello.ts'), WORKERD, ['cloudflare:*', 'node:*'])
   const start = (bindings: Record<string, string>, port: number) =>
     new Miniflare(convertV4MiniflareOptions({
       modules: true,
-      script: bundle?.text ?? '',
+      script,
       compatibilityDate: '2026-11-01',
       compatibilityFlags: ['nodejs_compat'],
       host: '127.0.0.1',

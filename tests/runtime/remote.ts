@@ -1,25 +1,12 @@
-import { build } from 'esbuild'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { bundleModule } from './bundle_module.ts'
 import type { RemoteReport } from './remote_entry.ts'
 import { suites } from './suites.ts'
 
 /** The suites and all they import as one ES module that needs nothing of Node. */
 export async function bundleSuites(conditions: string[]): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('./remote_entry.ts', import.meta.url))],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'neutral',
-    target: 'esnext',
-    mainFields: ['module', 'main'],
-    conditions,
-    logLevel: 'silent',
-  })
-  const [bundle] = outputFiles
-  if (!bundle) throw new Error('Cannot bundle the suites: esbuild must write one file, got none')
-  return bundle.text
+  return await bundleModule(fileURLToPath(new URL('./remote_entry.ts', import.meta.url)), conditions)
 }
 
 /** Runs all suites in another runtime at once and reports each case as a vitest test of its own. */
