@@ -58,7 +58,7 @@ describe('console', () => {
     await page.click('#run')
     expect(await text(page, '#try-error')).toMatch(/draw a digit/)
     // Small and in a corner, then large: where a digit stands and how large it is must not matter.
-    await drawStroke(page, [[20, 10], [17, 40]])
+    await drawStroke(page, '#digit-pad', [[20, 10], [17, 40]])
     await expectRead(page, '1')
     expect(await page.locator('#try-error').isVisible()).toBe(false)
     expect(await text(page, '#answered-by')).toBe(await text(tab, '#name'))
@@ -66,7 +66,7 @@ describe('console', () => {
     expect(await page.locator('#stages span').count()).toBeGreaterThan(1)
     await page.click('#clear-digit')
     expect(await text(page, '#digit-read')).toBe('')
-    await drawStroke(page, [[20, 15], [80, 15], [45, 90]])
+    await drawStroke(page, '#digit-pad', [[20, 15], [80, 15], [45, 90]])
     await expectRead(page, '7')
 
     await page.click('#clear-digit')
@@ -77,7 +77,7 @@ describe('console', () => {
     }
     expect(EXAMPLES.map(({ digit }) => digit).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     // A stroke over an example begins anew.
-    await drawStroke(page, [[20, 15], [80, 15], [45, 90]])
+    await drawStroke(page, '#digit-pad', [[20, 15], [80, 15], [45, 90]])
     await expectRead(page, '7')
 
     await page.selectOption('#try-model', DEMO_MODEL_NAME)
@@ -85,6 +85,26 @@ describe('console', () => {
     expect(await page.locator('#try-result').isVisible()).toBe(false)
     await page.click('#run')
     await page.locator('#try-result').waitFor()
+  })
+
+  it('draws on a picture where a pen was taken up, and nowhere else', async () => {
+    const gateway = await openGateway()
+    await headline(await openPage(`${gateway}/join?device=webgpu`), 'Serving')
+    const page = await openPage(gateway)
+    const middle = async () => {
+      const side = await page.locator('#input').evaluate((canvas: HTMLCanvasElement) => canvas.width)
+      return await pixelOf(page, 'canvas#input', { x: side / 2, y: side / 2 })
+    }
+    const across = [[20, 50], [80, 50]] as const
+    await page.click('#draw')
+    await page.click('#clear')
+    expect(await middle()).toEqual([255, 255, 255, 255])
+    await drawStroke(page, '#input', across)
+    expect(await middle()).toEqual([0x14, 0x32, 0x3d, 255])
+    await page.click('#clear')
+    await page.click('#draw')
+    await drawStroke(page, '#input', across)
+    expect(await middle()).toEqual([255, 255, 255, 255])
   })
 
   it('says in words that no worker is there', async () => {
@@ -252,9 +272,9 @@ describe('console', () => {
   })
 })
 
-/** Draws on the digits' sheet with the mouse, in percent of it. */
-async function drawStroke(page: Page, points: readonly (readonly [number, number])[]): Promise<void> {
-  const sheet = page.locator('#digit-pad')
+/** Draws on a canvas with the mouse, in percent of it. */
+async function drawStroke(page: Page, canvas: string, points: readonly (readonly [number, number])[]): Promise<void> {
+  const sheet = page.locator(canvas)
   await sheet.scrollIntoViewIfNeeded()
   const box = await sheet.boundingBox()
   if (!box) throw new Error('the sheet must be visible')
@@ -280,8 +300,13 @@ async function expectRead(page: Page, digit: string): Promise<void> {
 
 /** How far a pixel of the answer is from a colour of 0 to 1, in the canvas's 256 steps: rounding is at most half of one. */
 async function errorAt(page: Page, { x, y }: { x: number; y: number }, color: readonly number[]): Promise<number> {
-  const read =
-    `Array.from(document.querySelector('canvas#answer').getContext('2d').getImageData(${x}, ${y}, 1, 1).data)`
-  const shown = await page.evaluate<number[]>(read)
+  const shown = await pixelOf(page, 'canvas#answer', { x, y })
   return Math.max(...color.map((value, channel) => Math.abs((shown[channel] ?? NaN) - 255 * value)))
+}
+
+/** Red, green, blue and opacity, each up to 255. */
+async function pixelOf(page: Page, canvas: string, { x, y }: { x: number; y: number }): Promise<number[]> {
+  return await page.evaluate<number[]>(
+    `Array.from(document.querySelector('${canvas}').getContext('2d').getImageData(${x}, ${y}, 1, 1).data)`,
+  )
 }
