@@ -28,6 +28,7 @@ Usage: shoal start [--port ${DEFAULTS.port}] [--host ${DEFAULTS.host}] [--data-d
 
 Store: UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (REST), or REDIS_URL (TCP), else SQLite in --data-dir.
 SHOAL_ZONE        where this runs: calls stay in the zone while those in it can carry them
+SHOAL_SPOT_CHECKS part of the calls that a second worker computes again, to find out who lies (default 0.005; 0: none)
 SHOAL_ROUTING     how calls are routed, by service, as JSON: {"demo.Hello":{"balancer":"round_robin","hedge":true}}
 `
 

@@ -5,6 +5,7 @@ import { jsonLog, silentLog } from '../../shared/base/log.ts'
 import { invalid } from '../../shared/wire/errors.ts'
 import { type HostDevice, isHostDevice, openHostEngine, type Refusal } from '../worker/host_engine.ts'
 import { type HttpHost, startHttpHost } from '../worker/http_host.ts'
+import { readSpotCheckShare } from '../relay/spot_checks.ts'
 import { watchProcess } from '../operations/process_report.ts'
 import { byteSize, type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
 import { onStopSignal } from './stop_signal.ts'
@@ -74,6 +75,7 @@ export const worker: Command = {
         gateway: access.url,
         headers: access.headers,
         zone: process.env.SHOAL_ZONE,
+        spotCheckShare: readSpotCheckShare(process.env.SHOAL_SPOT_CHECKS),
         log,
         onRegistered,
       })

@@ -18,6 +18,7 @@ import { type KeyRecord, KeyRing } from '../../shared/stores/keys.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { probeProcess } from '../operations/process_probe.ts'
 import { InProcessRelay } from '../relay/in_process.ts'
+import { readSpotCheckShare } from '../relay/spot_checks.ts'
 import { LocalSocket } from '../relay/local_socket.ts'
 import { createGateway } from './app.ts'
 import { gatewayConsumer } from './job_consumer.ts'
@@ -97,6 +98,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
     ...common,
     once: stores.once,
     secret,
+    spotCheckShare: readSpotCheckShare(env.SHOAL_SPOT_CHECKS),
     onPopulated: (populated) => populated && void jobs.consumer?.wake(),
   })
 

@@ -101,6 +101,7 @@ function refOf(manifest: ModelManifest): PoolRun['model'] {
   if (maxQueueDelayUs !== undefined) model.maxQueueDelayUs = maxQueueDelayUs
   if (warmUp && batchable) model.warmUp = [...warmUp]
   if (manifest.largestTensorBytes !== undefined) model.largestTensorBytes = manifest.largestTensorBytes
+  if (manifest.deterministic) model.deterministic = true
   refs.set(manifest, model)
   return model
 }

@@ -13,6 +13,7 @@ import { admitOnce } from './admit.ts'
 import { DurableJobs } from './durable_jobs.ts'
 import { DurableLease } from './durable_lease.ts'
 import { durableOnce } from './durable_once.ts'
+import { readSpotCheckShare } from './spot_checks.ts'
 import { leasesOf, logOf, secretOf, wallClock } from './env.ts'
 import { answerFrames } from './frame_fetch.ts'
 
@@ -56,6 +57,7 @@ export class Relay extends DurableObject<GatewayEnv> {
       clock: wallClock,
       log,
       metrics: this.#metrics,
+      spotCheckShare: readSpotCheckShare(env.SHOAL_SPOT_CHECKS),
       admit: (token) => admitOnce(token, name, { secret: secretOf(env), once, clock: wallClock }),
       onPopulated: (populated) => this.#onPopulated(populated),
       services: (directory) => [

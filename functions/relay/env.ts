@@ -17,6 +17,8 @@ export interface RelayEnv {
   SHOAL_SECRET?: string
   /** The least level that is logged, 'info' by default. */
   SHOAL_LOG?: string
+  /** Part of the calls that a second worker computes again (spot_checks.ts). */
+  SHOAL_SPOT_CHECKS?: string
 }
 
 /** Wall time: what hibernating sockets keep is compared across lives of the object. */

@@ -25,6 +25,8 @@ export interface InProcessRelayDeps {
   address?: Address
   /** Where this process runs. */
   zone?: string
+  /** As in HubDeps. */
+  spotCheckShare?: number
   /** Called when the relay comes to have workers that take calls, and when it has none left. */
   onPopulated?(populated: boolean): void
   clock: Clock

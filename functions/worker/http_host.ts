@@ -28,6 +28,8 @@ export interface HttpHostOptions {
   /** Sent with each renewal of the lease. */
   headers: Readonly<Record<string, string>>
   zone?: string
+  /** As in HubDeps. */
+  spotCheckShare?: number
   log: Log
   /** Hears once gateways can call: it is registered, and has been given the token that they present. */
   onRegistered?(): void
@@ -111,6 +113,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
     secret: toHex(crypto.getRandomValues(new Uint8Array(32))),
     address: { kind: 'url', url, sockets: true },
     zone: options.zone,
+    spotCheckShare: options.spotCheckShare,
     clock: systemClock,
     random: Math.random,
     metrics,

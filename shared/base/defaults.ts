@@ -60,6 +60,16 @@ export const DEFAULTS = {
   /** How old it may be before a call waits for the refresh, and how long it waits at most. */
   registryMaxStaleMs: 15_000,
   registryWaitMs: 250,
+  /**
+   * Part of the calls that another worker, if one is idle, computes again: half a percent of the time of workers that have
+   * nothing to do, and a worker that answers wrong all the time is found out within some 200 calls. Gains by it do volunteers'
+   * pools most; but GPUs and their drivers fail silently in anybody's.
+   */
+  spotCheckShare: 1 / 200,
+  /** Of a worker that was outvoted once: all calls are checked, until so many were agreed with in a row. */
+  spotCheckAgreements: 5,
+  /** How long a check may take before it is given up. */
+  spotCheckTimeoutMs: 30_000,
   /** How long a model's manifest is served from memory: a newly pushed version is the newest everywhere by then. */
   manifestCacheMs: 10_000,
   /** How long a model is remembered as missing, or a blob store as out of reach: pushes elsewhere show soon. */

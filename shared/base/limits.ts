@@ -69,6 +69,11 @@ export const LIMITS = {
   maxQueuedBytes: 32 * MiB,
   /** Bytes waiting in all queues of a pool: half of a Durable Object's memory, and room for two models at their most. */
   maxPoolBytes: 64 * MiB,
+  /** Bytes of inputs and outputs that a pool keeps to have another worker compute them again: of one call at a time. */
+  maxSpotCheckBytes: 4 * MiB,
+  /** Lives of workers of which a pool remembers that they computed a model wrong, and models of each: 4 KB of an attachment. */
+  maxBarredLives: 1024,
+  maxBarredModels: 8,
   /** Models that a pool lists as refused to some of its workers: callers may ask for any. */
   maxRefusedModels: 64,
   /** Models that a worker says it has loaded, and that a pool remembers of it: 66 KB of hashes in its hello. */

@@ -20,6 +20,8 @@ export const modelRef = z.object({
   bytes: z.number().int().min(0).optional(),
   fileBytes: z.number().int().min(0).optional(),
   largestTensorBytes: z.number().int().min(0).optional(),
+  /** The same inputs give the same outputs on any worker, so that answers can be checked. Not where nothing is said. */
+  deterministic: z.boolean().optional(),
 })
 export type ModelRef = z.infer<typeof modelRef>
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import type { Log } from '../base/log.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import type { WorkerLimits } from '../contracts/fields.ts'
@@ -11,9 +12,11 @@ import { type Backlog, choose, isSooner } from './choice.ts'
 import { ModelPaces } from './pace.ts'
 import { before, PoolCall, type PoolRequest, type PoolResult } from './pool_call.ts'
 import { noWorkers, tooSmall } from './refusal.ts'
-import { checkReply, type Run, startRun } from './run.ts'
-import { type PoolWorker, Seat, type WorkerReply } from './seat.ts'
+import type { Run } from './run.ts'
+import { Runs } from './runs.ts'
+import { type PoolWorker, Seat } from './seat.ts'
 import { SeatBook } from './seat_book.ts'
+import { SpotChecks, type SpotChecksDeps } from './spot_check.ts'
 import { Waiting } from './waiting.ts'
 
 export type { PoolRequest, PoolResult, Priority } from './pool_call.ts'
@@ -29,6 +32,9 @@ export interface PoolDeps {
    * calls which arrived together share a run. No time passes; without it each call is dispatched as it comes.
    */
   soon?(task: () => void): void
+  log?: Log
+  /** Has some answers computed again by other workers (spot_check.ts); none by default. */
+  spotChecks?: Pick<SpotChecksDeps, 'share' | 'difference'>
 }
 
 /** How it stands with one worker. */
@@ -41,9 +47,6 @@ export interface SeatState {
   /** Models that it is not given. */
   refused?: { model: string; reason: string }[]
 }
-
-/** A call that took this many workers with it is not tried on another. */
-const MAX_LOST = 3
 
 /**
  * One queue per model, bound late to whichever worker is free. Calls that wait are joined into one run; a call whose
@@ -59,13 +62,13 @@ export class Pool {
   readonly #waiting: Waiting
   readonly #seats = new SeatBook()
   readonly #paces = new ModelPaces()
+  readonly #checks: SpotChecks | undefined
+  readonly #runs: Runs
   readonly #now: () => number
   readonly #backlog = (call: PoolCall): Backlog => this.#waiting.backlogOf(call)
   #cancelLook = () => {}
   #calls = 0
   #dispatchIsDue = false
-  #runs = 0
-  #splits = 0
 
   constructor(deps: PoolDeps) {
     this.#deps = deps
@@ -74,6 +77,28 @@ export class Pool {
       clock: deps.clock,
       random: deps.random ?? Math.random,
       onOverflow: (reason) => deps.metrics.count('shoal_pool_calls_shed_total', { reason }),
+    })
+    this.#checks = deps.spotChecks && new SpotChecks({
+      ...deps,
+      ...deps.spotChecks,
+      random: deps.random ?? Math.random,
+      idle: (call) => this.queued === 0 && this.#seats.idle > 1 ? this.#seats.idleFor(call.model) : [],
+      again: (seat, call, signal) => this.#runs.again(seat, call, signal),
+      bar: (seat, model, reason) => {
+        this.#seats.bar(seat, model, reason)
+        this.#failHopeless()
+      },
+    })
+    this.#runs = new Runs({
+      clock: deps.clock,
+      metrics: deps.metrics,
+      seats: this.#seats,
+      waiting: this.#waiting,
+      paces: this.#paces,
+      checks: this.#checks,
+      onGone: this.#onGone,
+      onEnd: () => this.#dispatch(),
+      noWorkerFor: (model, sent) => this.#noWorkerFor(model, sent),
     })
     deps.metrics.gauge('shoal_pool_queued_calls', () => this.queued)
     deps.metrics.gauge('shoal_pool_workers', () => this.#seats.size)
@@ -106,7 +131,9 @@ export class Pool {
 
   /** @param models hashes of those it has loaded */
   add(worker: PoolWorker, models: Iterable<string> = []): void {
-    this.#seats.add(new Seat(worker, models))
+    const seat = new Seat(worker, models)
+    for (const [model, reason] of this.#checks?.barredOf(worker) ?? []) seat.barred.set(model, reason)
+    this.#seats.add(seat)
     this.#dispatch()
   }
 
@@ -191,7 +218,7 @@ export class Pool {
     this.#cancelLook()
     this.#waiting.dueMs = Infinity
     for (let next = this.#next(); next; next = this.#next()) {
-      void this.#start(next.seat, this.#waiting.take(next.head.model))
+      void this.#runs.start(next.seat, this.#waiting.take(next.head.model))
     }
     this.#waiting.settle()
     if (this.#waiting.dueMs !== Infinity) this.#lookIn(this.#waiting.dueMs - this.#now())
@@ -243,97 +270,6 @@ export class Pool {
     run.cancel.abort(new RpcError('canceled', 'Cannot finish the run: another worker has taken it over'))
   }
 
-  async #start(seat: Seat, calls: PoolCall[]): Promise<void> {
-    const [first] = calls
-    if (!first) return
-    const run = startRun(this.#runs++, calls, seat)
-    const startedAtMs = this.#now()
-    this.#seats.take(seat, run, startedAtMs)
-    this.#deps.metrics.count('shoal_pool_runs_total', { device: seat.worker.device })
-    try {
-      const inputs = calls.map((call) => ({ inputs: call.inputs }))
-      const reply = await seat.worker.run(first.model, inputs, run.cancel.signal)
-      if (run.over) return
-      checkReply(reply, calls.length)
-      const nowMs = this.#now()
-      this.#measure(run, reply, nowMs)
-      this.#seats.release(run, nowMs)
-      this.#answer(run, reply, startedAtMs, nowMs)
-    } catch (thrown) {
-      if (run.over) return
-      this.#seats.release(run, this.#now())
-      this.#fail(run, RpcError.from(thrown))
-    }
-    this.#dispatch()
-  }
-
-  /** Notes how long a worker took for a run that it had to itself from the answer before. */
-  #measure(run: Run, { timings: { loadMs } }: WorkerReply, nowMs: number): void {
-    const { seat, calls, rows } = run
-    const model = calls[0]?.model.sha256
-    if (model === undefined || seat.runs[0] !== run) return
-    const ms = Math.max(0, nowMs - seat.computingSinceMs - loadMs)
-    seat.measured(model, rows, ms)
-    this.#paces.note(model, rows, ms, loadMs, seat.worker.weight)
-  }
-
-  #answer(run: Run, reply: WorkerReply, startedAtMs: number, nowMs: number): void {
-    const { seat, calls } = run
-    seat.answered(run)
-    const { id, name, device } = seat.worker
-    const workerMs = nowMs - startedAtMs
-    for (const [i, call] of calls.entries()) {
-      call.resolve({
-        outputs: reply.calls[i]?.outputs ?? {},
-        worker: { id, name, device },
-        timings: { ...reply.timings, queueMs: startedAtMs - call.submittedAtMs, workerMs, batch: calls.length },
-      })
-    }
-  }
-
-  #fail(run: Run, error: RpcError): void {
-    const waiting = run.calls.filter((call) => !call.signal.aborted)
-    if (waiting.length === 0) return
-    if (error.code === 'unavailable') return this.#onLost(run, waiting, error)
-    if (run.calls.length === 1) return waiting[0]?.reject(error)
-    // One bad call must not fail those it travelled with, nor must they all run one by one: halves find it in log₂ n.
-    const middle = Math.ceil(waiting.length / 2)
-    for (const half of [waiting.slice(0, middle), waiting.slice(middle)]) {
-      const key = `split ${this.#splits++}`
-      for (const call of half) call.joinOnly(key)
-      this.#waiting.putBack(half)
-    }
-  }
-
-  /** The worker is gone, or cannot work for now. Its calls go elsewhere, unless they have taken too many with them. */
-  #onLost(run: Run, waiting: readonly PoolCall[], error: RpcError): void {
-    this.#rest(run.seat)
-    this.#deps.metrics.count('shoal_pool_calls_requeued_total', undefined, waiting.length)
-    const again: PoolCall[] = []
-    for (const call of waiting) {
-      if (!run.spared) {
-        call.lost++
-        // By itself from now on: if it is what takes workers down, its companions must not go with it.
-        if (run.calls.length > 1) call.joinOnly(undefined)
-      }
-      if (call.lost >= MAX_LOST) call.reject(error)
-      else if (!this.#seats.hasFor(call.model)) call.reject(this.#noWorkerFor(call.model, true))
-      else again.push(call)
-    }
-    this.#waiting.putBack(again)
-  }
-
-  /** A worker that is still there but cannot work would answer each call at once: it is left alone for a moment. */
-  #rest(seat: Seat): void {
-    if (this.#seats.get(seat.worker.id) !== seat) return
-    const restMs = Math.min(DEFAULTS.workerRestCapMs, DEFAULTS.workerRestBaseMs * 2 ** seat.failures++)
-    const wake = () => {
-      this.#seats.wake(seat)
-      this.#dispatch()
-    }
-    this.#seats.rest(seat, this.#deps.clock.after(restMs, wake))
-  }
-
   /** Calls that no worker is left for. */
   #failHopeless(): void {
     for (const call of this.#waiting.takeIf((model) => !this.#seats.hasFor(model))) {
@@ -348,6 +284,7 @@ export class Pool {
       if (!draining && (!worker.volunteer || model.public)) limits.push(worker.limits)
     }
     const shortage = leastShort(limits, model)
-    return shortage ? tooSmall(shortage, limits.length, sent) : noWorkers(sent)
+    if (shortage) return tooSmall(shortage, limits.length, sent)
+    return noWorkers(sent, limits.length)
   }
 }

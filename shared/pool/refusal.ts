@@ -2,9 +2,13 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { RpcError } from '../wire/errors.ts'
 import { inMiB, type Shortage } from './capacity.ts'
 
-/** @param sent whether a worker had taken the call before it was lost, and may have begun it */
-export function noWorkers(sent: boolean): RpcError {
-  return new RpcError('unavailable', 'Cannot run the model: no worker is connected', {
+/**
+ * @param sent whether a worker had taken the call before it was lost, and may have begun it
+ * @param barred workers that there are, and that were found to compute this model wrong
+ */
+export function noWorkers(sent: boolean, barred: number): RpcError {
+  const but = barred > 0 ? ` but ${barred} that computed it wrong` : ''
+  return new RpcError('unavailable', `Cannot run the model: no worker is connected${but}`, {
     retryAfterMs: DEFAULTS.retryAfterMs,
     neverSent: !sent,
   })

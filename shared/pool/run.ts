@@ -19,12 +19,14 @@ export interface Run {
   over: boolean
   /** True if its worker vanished before it can have begun: it is not what took the worker down. */
   spared: boolean
+  /** No caller waits for it: it checks what another worker has answered. */
+  readonly isCheck: boolean
   /** Its place among the runs that wait behind another. */
   behind: Link<Run> | undefined
 }
 
 /** A run of calls that wait no more. */
-export function startRun(number: number, calls: readonly PoolCall[], seat: Seat): Run {
+export function startRun(number: number, calls: readonly PoolCall[], seat: Seat, isCheck = false): Run {
   let rows = 0
   for (const call of calls) rows += call.rows
   const run: Run = {
@@ -36,6 +38,7 @@ export function startRun(number: number, calls: readonly PoolCall[], seat: Seat)
     live: calls.length,
     over: false,
     spared: false,
+    isCheck,
     behind: undefined,
   }
   for (const call of calls) {

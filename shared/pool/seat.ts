@@ -20,6 +20,12 @@ export interface PoolWorker {
   readonly weight?: number
   /** What fits it: models that need more are not given to it. */
   readonly limits?: WorkerLimits
+  /** The same for as long as it lives, however often it joins. Its id by default. */
+  readonly life?: string
+  /** Models that it computed wrong, as was found before, and what. */
+  readonly barred?: Readonly<Record<string, string>>
+  /** Hears of a further one: it is given no more calls of that model. */
+  onBarred?(model: string, reason: string): void
   /**
    * Runs calls of one model, in order. Rejects with `unavailable` if the worker is lost or cannot work for a while.
    * When the signal aborts, its outcome is ignored.
@@ -39,6 +45,8 @@ export class Seat {
   readonly models: Set<string>
   /** How long runs of models take here, by hash. */
   readonly paces = new Map<string, Pace>()
+  /** Models that it computes wrong, by hash, and what it was found out by: it is given no calls of them. */
+  readonly barred = new Map<string, string>()
   /** Sent and not yet answered, in order: the first computes, the second waits on the wire. */
   readonly runs: Run[] = []
   /** When its first run began, as far as can be told from here. */
@@ -61,6 +69,7 @@ export class Seat {
   constructor(worker: PoolWorker, models: Iterable<string>) {
     this.worker = worker
     this.models = new Set(models)
+    for (const model in worker.barred) this.barred.set(model, worker.barred[model] ?? '')
   }
 
   /** Whether it takes runs, now or when it has finished some. */
@@ -114,7 +123,7 @@ export class Seat {
 
   /** Notes a run answered well. */
   answered(run: Run): void {
-    this.served += run.calls.length
+    if (!run.isCheck) this.served += run.calls.length
     this.failures = 0
     this.prefetches = true
     this.lastAnswered = Math.max(this.lastAnswered, run.number)
@@ -127,7 +136,8 @@ export class Seat {
 }
 
 /** Volunteers see a model's weights and what it is asked; and not every model fits every worker. */
-export function mayRun({ worker }: Seat, model: ModelRef | undefined): boolean {
+export function mayRun({ worker, barred }: Seat, model: ModelRef | undefined): boolean {
   if (model === undefined) return true
+  if (barred.size > 0 && barred.has(model.sha256)) return false
   return (!worker.volunteer || model.public === true) && shortageOf(worker.limits, model) === undefined
 }

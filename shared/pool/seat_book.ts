@@ -25,6 +25,8 @@ export class SeatBook {
   #least: WorkerLimits = {}
   /** Models called lately that some are too small for, the longest known first. */
   readonly #large = new Map<string, ModelRef>()
+  /** Whether any seat is barred from any model. */
+  #bars = false
 
   get size(): number {
     return this.#seats.size
@@ -133,20 +135,33 @@ export class SeatBook {
   /** Whether any seat may be given a call of this model, now or when it has finished what it has. */
   hasFor(model: ModelRef): boolean {
     if ((model.public ? this.usable : this.#trusted) === 0) return false
-    if (!shortageOf(this.#least, model)) return true
-    this.#noteLarge(model)
+    const isLarge = shortageOf(this.#least, model) !== undefined
+    if (isLarge) this.#noteLarge(model)
+    else if (!this.#bars) return true
     for (const seat of this.#seats.values()) if (!seat.draining && mayRun(seat, model)) return true
     return false
   }
 
   /** Models that were called and are not given to this one, and why. */
-  refusedBy({ worker }: Seat): { model: string; reason: string }[] {
-    const refused: { model: string; reason: string }[] = []
+  refusedBy({ worker, barred }: Seat): { model: string; reason: string }[] {
+    const refused = [...barred].map(([model, reason]) => ({ model, reason: `computes it wrong: ${reason}` }))
     for (const model of this.#large.values()) {
       const shortage = shortageOf(worker.limits, model)
       if (shortage) refused.push({ model: model.sha256, reason: `too large: ${wordsOf(shortage)}` })
     }
     return refused
+  }
+
+  /** Gives a seat no more calls of a model. */
+  bar(seat: Seat, model: string, reason: string): void {
+    seat.barred.set(model, reason)
+    this.#bars = true
+  }
+
+  /** Idle seats that may be given a run of this model, those first that have it loaded. */
+  idleFor(model: ModelRef): Seat[] {
+    const seats = [...this.#idleGpus, ...this.#idle].filter((seat) => mayRun(seat, model))
+    return seats.sort((a, b) => Number(b.models.has(model.sha256)) - Number(a.models.has(model.sha256)))
   }
 
   /** Whether any seat may be given a run of this model right now. */
@@ -165,6 +180,7 @@ export class SeatBook {
     this.usable += by
     if (!worker.volunteer) this.#trusted += by
     const usable = [...this.#seats.values()].filter(({ draining }) => !draining)
+    this.#bars = usable.some(({ barred }) => barred.size > 0)
     if (worker.limits) this.#least = leastOf(usable.map(({ worker }) => worker.limits))
   }
 

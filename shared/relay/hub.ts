@@ -2,16 +2,19 @@ import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { Pool as PoolContract, type WorkerState } from '../contracts/pool.ts'
+import { differenceOf } from '../engine/golden.ts'
 import { Pool, type PoolDeps, type PoolResult } from '../pool/pool.ts'
 import type { Callee, Directory } from '../rpc/directory.ts'
 import { createServer, implement, type Implementation } from '../rpc/server.ts'
 import type { Send } from '../rpc/send.ts'
 import { type EnrolledWorker, Session, type WorkerLink } from './session.ts'
 
-export interface HubDeps extends PoolDeps {
+export interface HubDeps extends Omit<PoolDeps, 'spotChecks'> {
   /** The relay's name in the registry. */
   name: string
   log: Log
+  /** Part of the calls that a second worker computes again; DEFAULTS.spotCheckShare by default. */
+  spotCheckShare?: number
   /** Bytes of a body on a worker's socket; LIMITS.maxMessageBytes by default. */
   maxMessageBytes?: number
   admit(token: string): Promise<{ volunteer: boolean }>
@@ -41,7 +44,8 @@ export class Hub {
   constructor(deps: HubDeps) {
     this.name = deps.name
     this.#deps = deps
-    this.#pool = new Pool(deps)
+    const { spotCheckShare: share = DEFAULTS.spotCheckShare } = deps
+    this.#pool = new Pool({ ...deps, spotChecks: { share, difference: differenceOf } })
     this.send = createServer([
       implement(PoolContract, {
         run: ({ model, inputs, priority = 'normal', caller }, { signal, timeoutMs, forwardMetadata }) =>

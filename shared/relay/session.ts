@@ -34,6 +34,8 @@ export interface EnrolledWorker {
   info: Hello['info']
   /** A stranger's: it is given public models alone. */
   volunteer?: boolean
+  /** Models that it was found to compute wrong, and what. */
+  barred?: Record<string, string>
   /** What it last told of itself; of its models the last used ones. */
   report?: Report
 }
@@ -57,6 +59,9 @@ export interface SessionDeps {
 
 /** Before the welcome a socket may cost this much: a hello with all its hashes, and not a body put together in memory. */
 const MAX_GREETING_BYTES = LIMITS.maxHeaderBytes
+
+/** Characters of what a worker computed wrong, kept in a socket's attachment. */
+const MAX_REASON = 120
 
 type State =
   | { phase: 'greeting' | 'admitting'; cancelTimer: () => void }
@@ -251,6 +256,13 @@ export class Session {
       volunteer: worker.volunteer,
       weight: worker.info.gflops,
       limits: worker.info.limits,
+      life: worker.incarnation,
+      barred: worker.barred,
+      onBarred: (model, reason) => {
+        const others = Object.entries(worker.barred ?? {}).slice(1 - LIMITS.maxBarredModels)
+        worker.barred = { ...Object.fromEntries(others), [model]: reason.slice(0, MAX_REASON) }
+        this.#link.save(worker)
+      },
       accelerated: worker.info.device === 'webgpu' && !worker.info.fallbackAdapter,
       run: async (model, calls, signal) => {
         const { inputs, rows } = joinCalls(calls)

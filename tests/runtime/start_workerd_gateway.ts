@@ -11,5 +11,5 @@ export function startWorkerdGateway(
   vars: Readonly<Record<string, string>> = {},
 ): Promise<LocalWorkers> {
   const access: Record<string, string> = keys.length > 0 ? { SHOAL_KEYS: JSON.stringify(keys) } : { SHOAL_OPEN: '1' }
-  return startLocalWorkers({ vars: { SHOAL_LOG: 'error', ...access, ...vars } })
+  return startLocalWorkers({ vars: { SHOAL_LOG: 'error', SHOAL_SPOT_CHECKS: '0', ...access, ...vars } })
 }

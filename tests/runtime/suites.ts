@@ -7,6 +7,7 @@ import { poolFairnessSuite } from '../unit/pool/fairness_suite.ts'
 import { poolOverflowSuite } from '../unit/pool/overflow_suite.ts'
 import { poolUnevenSuite } from '../unit/pool/uneven_suite.ts'
 import { poolCapacitySuite } from '../unit/pool/capacity_suite.ts'
+import { poolSpotCheckSuite } from '../unit/pool/spot_check_suite.ts'
 import { poolVolunteerSuite } from '../unit/pool/volunteer_suite.ts'
 import { announcerSuite } from '../unit/registry/announcer_suite.ts'
 import { reconcileSuite } from '../unit/registry/reconcile_suite.ts'
@@ -83,6 +84,7 @@ export const suites: readonly Suite[] = [
   poolUnevenSuite,
   poolVolunteerSuite,
   poolCapacitySuite,
+  poolSpotCheckSuite,
   loadSuite,
   pickerSuite,
   retryBudgetSuite,

@@ -1,9 +1,11 @@
 import { assert } from 'chai'
 import { type Clock, FakeClock } from '../../../shared/base/clock.ts'
+import type { Log } from '../../../shared/base/log.ts'
 import { Metrics } from '../../../shared/base/metrics.ts'
 import { seededRandom } from '../../../shared/base/random.ts'
 import type { WorkerLimits } from '../../../shared/contracts/fields.ts'
 import type { ModelRef } from '../../../shared/contracts/pool.ts'
+import { differenceOf } from '../../../shared/engine/golden.ts'
 import { Pool, type PoolResult, type PoolWorker, type Priority, type WorkerReply } from '../../../shared/pool/pool.ts'
 import { abortError } from '../../../shared/rpc/deadline.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
@@ -48,6 +50,9 @@ export class HeldWorker implements PoolWorker {
   accelerated = false
   volunteer = false
   limits: WorkerLimits | undefined
+  life: string | undefined
+  /** What it makes of a call's inputs: they themselves by default. */
+  compute = (inputs: Inputs): Inputs => inputs
   /** All that it was sent. */
   readonly runs: HeldRun[] = []
   readonly #open = new Set<HeldRun>()
@@ -79,7 +84,7 @@ export class HeldWorker implements PoolWorker {
         answer: () =>
           end(() =>
             resolve({
-              calls: calls.map(({ inputs }) => ({ outputs: inputs })),
+              calls: calls.map(({ inputs }) => ({ outputs: this.compute(inputs) })),
               timings: { loadMs: 0, waitMs: 0, runMs: 1 },
             })
           ),
@@ -132,7 +137,7 @@ export interface SubmitOptions {
   /** Volunteers may run it. */
   public?: boolean
   /** What the model needs of a worker. */
-  needs?: Pick<ModelRef, 'bytes' | 'fileBytes' | 'largestTensorBytes'>
+  needs?: Pick<ModelRef, 'bytes' | 'fileBytes' | 'largestTensorBytes' | 'deterministic'>
   inputs?: Inputs
   rows?: number
   priority?: Priority
@@ -149,15 +154,19 @@ export class PoolBench {
   readonly pool: Pool
   readonly workers: HeldWorker[] = []
   readonly submitted: Submitted[] = []
+  /** Messages of the pool's log. */
+  readonly logged: string[] = []
   #elapsedMs = 0
 
   /** @param soon as in PoolDeps */
-  constructor(workers = 0, seed = 1, soon?: (task: () => void) => void) {
+  constructor(workers = 0, seed = 1, soon?: (task: () => void) => void, spotCheckShare = 0) {
     const clock: Clock = {
       now: () => this.clock.now() + this.#elapsedMs,
       after: (delayMs, task) => this.clock.after(delayMs, task),
     }
-    this.pool = new Pool({ clock, metrics: this.metrics, random: seededRandom(seed), soon })
+    const spotChecks = { share: spotCheckShare, difference: differenceOf }
+    const log: Log = (_level, message) => this.logged.push(message)
+    this.pool = new Pool({ clock, metrics: this.metrics, random: seededRandom(seed), soon, log, spotChecks })
     for (let i = 0; i < workers; i++) this.join()
   }
 

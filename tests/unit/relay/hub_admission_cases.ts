@@ -154,7 +154,14 @@ export const admissionCases: Suite['cases'] = {
       fp16: true,
     }
     const end = await bench.join({ name: wide(200), incarnation: wide(200), info: { ...info, reason: wide(1000) } })
-    const bytes = new TextEncoder().encode(JSON.stringify(end.saved[0])).byteLength
+    const hashes = Array.from({ length: LIMITS.maxBarredModels }, (_, i) => String(i).padStart(64, '0'))
+    const models = Array.from({ length: LIMITS.maxAttachedModels }, (_, i) => String(i).padStart(64, 'f'))
+    const attachment = {
+      ...end.saved[0],
+      report: { ...end.saved[0]?.report, models },
+      barred: Object.fromEntries(hashes.map((hash) => [hash, wide(120)])),
+    }
+    const bytes = new TextEncoder().encode(JSON.stringify(attachment)).byteLength
     assert.isBelow(bytes, LIMITS.maxAttachmentBytes)
   }),
 

@@ -4,6 +4,7 @@ import { LIMITS } from '../../../shared/base/limits.ts'
 import { Relay } from '../../../shared/contracts/worker.ts'
 import { clientOver } from '../../../shared/rpc/client.ts'
 import { encodeFrame } from '../../../shared/wire/frame.ts'
+import { Tensor } from '../../../shared/wire/tensor.ts'
 import type { Suite } from '../../suite.ts'
 import { settle } from '../virtual_time.ts'
 import { onHub, outcome } from './worker_end.ts'
@@ -57,6 +58,39 @@ export const callCases: Suite['cases'] = {
     }
     assert.deepEqual(await Promise.all(calls), [1, 2, 3, 4])
   }),
+
+  'who computes a model wrong is given none of its calls, nor after a sleep': onHub(async (bench) => {
+    const model = '5'.repeat(64)
+    const liar = await bench.join({ name: 'liar', models: [model] })
+    liar.compute = () => ({ x: Tensor.from('float32', [1], [-1]) })
+    await bench.join()
+    await bench.join()
+    const answerAll = async () => {
+      for (let i = 0; i < 10; i++) {
+        for (const { runs } of bench.ends) for (const run of runs.splice(0)) run.answer()
+        await settle()
+      }
+    }
+    const refused = () => bench.hub.workers().find(({ name }) => name === 'liar')?.refused
+    // It is given the calls, since it has the model loaded: who checks it has to load it first.
+    for (const value of [1, 2]) {
+      const call = bench.infer(value, { deterministic: true })
+      await answerAll()
+      assert.equal(await call, -1)
+    }
+    const [barred] = refused() ?? []
+    assert.match(barred?.reason ?? '', /^computes it wrong: output "x" must be 2 at 0, got -1$/)
+    const attachment = liar.saved.at(-1)
+    assert.deepEqual(attachment?.barred, { [model]: 'output "x" must be 2 at 0, got -1' })
+    if (!attachment) return
+    liar.vanish()
+    const restored = bench.restore(attachment)
+    assert.deepEqual(refused(), [barred])
+    const call = bench.infer(3, { deterministic: true })
+    await answerAll()
+    assert.equal(await call, 3)
+    assert.lengthOf(restored.runs, 0)
+  }, 1),
 
   'an answer to a call of the life before a sleep is not taken for another’s': onHub(async (bench) => {
     const before = await bench.join()

@@ -32,6 +32,8 @@ export class WorkerEnd {
   lastAliveMs = 0
   /** A socket that fails on the next write. */
   broken = false
+  /** What it makes of its inputs. */
+  compute = (inputs: Inputs): Inputs => inputs
   readonly runs: AskedRun[] = []
   readonly peer: Peer
   session: Session | undefined
@@ -52,7 +54,7 @@ export class WorkerEnd {
                 signal,
                 answer: () =>
                   resolve({
-                    outputs: inputs,
+                    outputs: this.compute(inputs),
                     timings: { loadMs: 1, waitMs: 2, runMs: 3 },
                   }),
                 fail: reject,
@@ -116,7 +118,7 @@ export class HubBench {
       : Promise.reject(new RpcError('unauthenticated', 'Cannot enrol the worker: no'))
   readonly hub: Hub
 
-  constructor() {
+  constructor(spotCheckShare?: number) {
     const log: Log = (level, message) => void this.logged.push(`${level}: ${message}`)
     this.hub = new Hub({
       name: 'relay-1',
@@ -124,6 +126,7 @@ export class HubBench {
       metrics: this.metrics,
       random: seededRandom(1),
       log,
+      spotCheckShare,
       admit: (token) => this.admit(token),
       onPopulated: (populated) => this.populated.push(populated),
     })
@@ -162,10 +165,14 @@ export class HubBench {
 
   infer(
     value: number,
-    options: { signal?: AbortSignal; onMetadata?: (metadata: Record<string, string>) => void } = {},
+    { deterministic, ...options }: {
+      signal?: AbortSignal
+      onMetadata?: (metadata: Record<string, string>) => void
+      deterministic?: boolean
+    } = {},
   ) {
     return this.pool().run({
-      model: { sha256: '5'.repeat(64), batchable: false },
+      model: { sha256: '5'.repeat(64), batchable: false, deterministic },
       inputs: { x: Tensor.from('float32', [1], [value]) },
     }, options).then(({ outputs }) => Number(outputs.x?.data[0]))
   }
@@ -182,9 +189,9 @@ export class HubBench {
   }
 }
 
-export function onHub(run: (bench: HubBench) => Promise<void>): () => Promise<void> {
+export function onHub(run: (bench: HubBench) => Promise<void>, spotCheckShare?: number): () => Promise<void> {
   return async () => {
-    const bench = new HubBench()
+    const bench = new HubBench(spotCheckShare)
     await run(bench)
     await bench.close()
   }
