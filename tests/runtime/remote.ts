@@ -15,7 +15,7 @@ export function remoteSuites(runtime: string, userAgent: RegExp, run: () => Prom
     let report: RemoteReport
     beforeAll(async () => {
       report = await run()
-    }, 60_000)
+    }, 180_000)
 
     it('is the real runtime', () => expect(report.userAgent).toMatch(userAgent))
 
