@@ -23,8 +23,8 @@ export interface Reader {
   name: string
   /** When the last answered question was asked, by virtual time. */
   askedAtMs: number
-  /** When each answered question was asked, or a little earlier. */
-  asked: number[]
+  /** When each answered question was asked, or a little earlier, and when its answer came. */
+  asked: { atMs: number; answeredAtMs: number }[]
   answeredAtMs: number
   /** When it was first answered by a store that had lost something since the answer before. */
   lossHeardAtMs: number
@@ -115,9 +115,12 @@ export class Observer {
 
   onLeft(id: string, incarnation: string): void {
     this.note(`leave ${id}/${incarnation}`)
-    this.#superseded.add(`${id}/${incarnation}`)
     const life = this.#lives.get(id)
-    if (life?.incarnation === incarnation) life.leftAtMs ??= this.#time.now()
+    // The store ignores the goodbye of any life but the current one (lease_store.ts): one that overtook its first beat, while
+    // another is registered yet, ends nothing.
+    if (life && life.incarnation !== incarnation) return
+    this.#superseded.add(`${id}/${incarnation}`)
+    if (life) life.leftAtMs ??= this.#time.now()
   }
 
   // The registry, as a gateway reads it.
@@ -125,7 +128,7 @@ export class Observer {
   onListed(reader: Reader, askedAtMs: number, listing: Listing): void {
     const hasLost = this.#hasLostSince(reader.askedAtMs)
     if (hasLost) reader.lossHeardAtMs = this.#time.now()
-    reader.asked.push(askedAtMs - SLACK_MS)
+    reader.asked.push({ atMs: askedAtMs - SLACK_MS, answeredAtMs: this.#time.now() })
     reader.askedAtMs = Math.max(reader.askedAtMs, askedAtMs)
     reader.answeredAtMs = this.#time.now()
     if (listing.revision < reader.revision && !hasLost) {
@@ -245,9 +248,11 @@ export class Observer {
     const downMs = this.#downMs + (this.#downSinceMs === undefined ? 0 : nowMs - this.#downSinceMs)
     const [forgotten, before] = [this.#forgotten.at(-1), this.#forgotten.at(-2)]
     if (!this.#hasBeaten(id, forgotten?.atMs ?? -Infinity, reader.askedAtMs - SLACK_MS)) {
-      // What a store forgot, all of it or in part, a gateway that had been told keeps until it must have beaten again.
+      // What a store forgot, all of it or in part, a gateway that had been told keeps until it must have beaten again. It had
+      // if the answer came before the loss: a question asked before it may have been answered after.
+      const told = reader.asked.findLast(({ answeredAtMs }) => answeredAtMs < (forgotten?.atMs ?? 0))
       const isKept = forgotten && nowMs - forgotten.atMs < TTL_MS - SLACK_MS &&
-        this.#hasBeaten(id, before?.atMs ?? -Infinity, reader.asked.findLast((ms) => ms < forgotten.atMs) ?? 0)
+        this.#hasBeaten(id, before?.atMs ?? -Infinity, told?.atMs ?? 0)
       if (!isKept) return false
     }
     return nowMs - lastMs < 3 * TTL_MS + Math.min(downMs, nowMs - lastMs)
