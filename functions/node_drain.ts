@@ -28,13 +28,16 @@ export function drainOf(server: Server): NodeDrain {
   let heardAtMs = -Infinity
   let closed: Promise<void> | undefined
   let onIdle = () => {}
+  // Not when it was answered, but when the system has taken all of the answer. One listener for all: each counts.
+  const onEnd = () => {
+    if (--active === 0) onIdle()
+  }
   // Before all others: who answers at once must find it said that this is the last answer.
   server.prependListener('request', (_request: IncomingMessage, response: ServerResponse) => {
     if (isLeaving) response.shouldKeepAlive = false
     heardAtMs = systemClock.now()
     active++
-    // Not when it was answered, but when the system has taken all of the answer.
-    response.once('close', () => --active === 0 && onIdle())
+    response.on('close', onEnd)
   })
   // Not the HTTP server's own `close`, which cuts idle connections at once: a call may be on its way on one.
   const stopListening = () => closed ??= new Promise((done) => NetServer.prototype.close.call(server, () => done()))

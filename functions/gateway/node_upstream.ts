@@ -54,19 +54,19 @@ export function nodeUpstream(resolve?: LookupFunction): Upstream {
   }
 }
 
-async function call(
+function call(
   agent: Agent,
   origin: string,
   root: string,
   request: RpcRequest,
   more: Readonly<Record<string, string>> | undefined,
 ): Promise<RpcResponse> {
-  if (request.signal.aborted) throw abortError(request.signal.reason)
-  const { codec, body } = inCodec(request.payload, request.payload.codec === 'json' ? 'json' : 'msgpack')
-  const headers = headersOf(request)
-  headers['content-type'] = CONTENT_TYPES[codec]
-  if (more) Object.assign(headers, more)
-  return await new Promise((resolve, reject) => {
+  if (request.signal.aborted) return Promise.reject(abortError(request.signal.reason))
+  return new Promise((resolve, reject) => {
+    const { codec, body } = inCodec(request.payload, request.payload.codec === 'json' ? 'json' : 'msgpack')
+    const headers = headersOf(request)
+    headers['content-type'] = CONTENT_TYPES[codec]
+    if (more) Object.assign(headers, more)
     const exchange = new Exchange(origin + root, request, resolve, reject)
     agent.dispatch({ origin, method: 'POST', path: root + pathOf(request), headers, body }, exchange)
   })
@@ -166,7 +166,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#status === 200 && codec && (codec === 'json' || this.#bytes <= LIMITS.maxMessageBytes)) {
       return {
         kind: 'unary',
-        metadata: metadataOfResponse(new Map(texts(headers))),
+        metadata: metadataOfResponse({ forEach: (visit) => visitAll(headers, visit) }),
         payload: { codec, body: this.#body() },
       }
     }
@@ -194,11 +194,15 @@ const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
   [CONTENT_TYPES.msgpack, 'msgpack'],
 ])
 
-function texts(headers: Headers): [name: string, value: string][] {
-  const entries: [string, string][] = []
+function visitAll(headers: Headers, visit: (value: string, name: string) => void): void {
   for (const name in headers) {
     const value = headers[name]
-    if (value !== undefined) entries.push([name, Array.isArray(value) ? value.join(', ') : value])
+    if (value !== undefined) visit(Array.isArray(value) ? value.join(', ') : value, name)
   }
+}
+
+function texts(headers: Headers): [name: string, value: string][] {
+  const entries: [string, string][] = []
+  visitAll(headers, (value, name) => entries.push([name, value]))
   return entries
 }

@@ -71,13 +71,15 @@ export class Metrics {
 
 function series(name: string, labels?: Labels): string {
   if (!labels) return name
-  let text = texts.get(labels)
-  if (text === undefined) texts.set(labels, text = labelText(labels))
-  return name + text
+  let keys = known.get(labels)
+  if (!keys) known.set(labels, keys = new Map())
+  let key = keys.get(name)
+  if (key === undefined) keys.set(name, key = name + labelText(labels))
+  return key
 }
 
-/** Labels as text, remembered for as long as the object lives: hot paths pass the same object every time. */
-const texts = new WeakMap<Labels, string>()
+/** Series by labels and name, remembered for as long as the labels live: hot paths pass the same object every time. */
+const known = new WeakMap<Labels, Map<string, string>>()
 
 function labelText(labels: Labels): string {
   // Sorted, so that labels given in another order name the same series.

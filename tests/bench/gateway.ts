@@ -14,6 +14,7 @@ const SETUP = [
   `POST with ${RPC_REQUEST.body.byteLength} B of JSON, echoed; ${CONNECTIONS} keep-alive connections, TLS off`,
   'direct: the backend alone, node:http; each gateway in a process of its own before the same backend',
   'Shoal: as `shoal start` runs it, with all its policies, the backend registered as a service; no key, as its peers',
+  'bare_proxy: node:http and undici with nothing between, what any gateway in JavaScript on Node pays at least',
   'moleculer-web: to a Moleculer service over NATS, decoding bodies',
   'function: a Shoal function on Node, zod in and out, behind Shoal over its socket; function_direct: the same, over HTTP',
   'vs: our rate ÷ theirs in the same round; cpu: user + system of the gateway alone (nginx with its worker)',
@@ -58,12 +59,13 @@ export async function gatewayBench(): Promise<Report> {
         series.add(`${prefix}requests_per_s`, '1/s', perSecond)
         series.add(`${prefix}cpu_us_per_request`, 'µs', (cpuUs(pids) - before) / requests)
       }
-      const ours = rates.get('shoal') ?? NaN
+      const [ours = NaN, bare = NaN, direct = NaN] = ['shoal', 'bare_proxy', 'direct'].map((name) => rates.get(name))
       for (const [name, theirs] of rates) {
         if (name !== 'shoal' && !name.startsWith('function')) {
           series.add(figureOf(name), 'ratio', ours / theirs)
         }
       }
+      series.add('bare_proxy_vs_direct', 'ratio', bare / direct)
       const ofFunction = (rates.get('function') ?? NaN) / (rates.get('function_direct') ?? NaN)
       series.add('function_throughput_vs_direct', 'ratio', ofFunction)
     }
@@ -88,10 +90,12 @@ async function startTargets(
   const backend = track(await startChild('./echo_backend.ts'))
   const gateway = track(await startChild('./gateway_server.ts'))
   await register(gateway.port, { name: 'echo', port: backend.port })
+  const bare = track(await startChild('./gateway_peers/bare_proxy.ts', [String(backend.port)]))
   const served = track(await startChild('./function_backend.ts', [String(gateway.port)]))
   const targets = new Map<string, Target>([
     ['direct', { port: backend.port, pids: [backend.pid] }],
     ['shoal', { port: gateway.port, pids: [gateway.pid] }],
+    ['bare_proxy', { port: bare.port, pids: [bare.pid] }],
     ['function', { port: gateway.port, path: FUNCTION_PATH, pids: [gateway.pid] }],
     ['function_direct', { port: served.port, path: FUNCTION_PATH, pids: [served.pid] }],
   ])
