@@ -101,7 +101,10 @@ export class ServedSockets {
     for (const link of this.#links) this.#say(link)
   }
 
-  /** Takes no more calls, and closes all sockets when none is running, or after `limitMs`. */
+  /**
+   * Takes no more calls, and closes all sockets when none is running. Resolves when the system has taken all that was
+   * answered, however slowly it is read, or after `limitMs`.
+   */
   async end(limitMs: number): Promise<void> {
     this.leave()
     this.#phase = 'ended'
@@ -109,6 +112,13 @@ export class ServedSockets {
     const endsAtMs = clock.now() + limitMs
     while (this.serving > 0 && clock.now() < endsAtMs) await sleep(clock, LOOK_MS)
     for (const link of this.#links) link.close(GOING_AWAY, 'this instance has stopped')
+    while (this.#unsentBytes > 0 && clock.now() < endsAtMs) await sleep(clock, LOOK_MS)
+  }
+
+  get #unsentBytes(): number {
+    let bytes = 0
+    for (const { unsentBytes } of this.#links) bytes += unsentBytes
+    return bytes
   }
 
   #say({ peer }: SocketPeer): void {
@@ -121,5 +131,5 @@ export class ServedSockets {
 }
 
 const GOING_AWAY = SCRIPT_OFFSET + CLOSE_CODES.goingAway
-/** How often it is looked whether the last call is answered. */
+/** How often it is looked whether the last call is answered, and its answer taken. */
 const LOOK_MS = 20

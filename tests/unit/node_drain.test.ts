@@ -2,13 +2,17 @@ import { once } from 'node:events'
 import { Agent, createServer, type IncomingMessage, request, type RequestListener } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { afterEach, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import * as z from 'zod'
 import { drainOf } from '../../functions/node_drain.ts'
 import { runOnNode } from '../../functions/run_node.ts'
 import { startHttpHost } from '../../functions/worker/http_host.ts'
+import { NodeSocket } from '../../functions/worker/node_socket.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import { serve } from '../../shared/registry/serve.ts'
 import { defineService, unary } from '../../shared/rpc/contract.ts'
+import { createClient } from '../../shared/rpc/create_client.ts'
+import { connectWebSocket, SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
 import { realTime } from '../conformance/expectations.ts'
 
 const agents: Agent[] = []
@@ -129,6 +133,23 @@ const Long = defineService({
   name: 'test.Long',
   version: '1.0.0',
   methods: { write: unary({ input: z.object({ bytes: z.number() }), output: z.object({ text: z.string() }) }) },
+})
+
+it('a function’s sockets end when its answers have been read', async () => {
+  const served = serve(Long, { write: (input) => ({ text: 'x'.repeat(input.bytes) }) })
+  const running = await runOnNode(served, { env: {} })
+  const socket = new WebSocket(`${running.url.replace('http', 'ws')}/rpc`, SUBPROTOCOL)
+  const client = createClient(Long, { transport: await connectWebSocket(running.url, () => new NodeSocket(socket)) })
+  await client.write({ bytes: 1 })
+  const bytes = 24 * 2 ** 20
+  const answer = client.write({ bytes }, { timeoutMs: 60_000 })
+  await once(socket, 'message')
+  socket.pause()
+  const stopped = running.stop()
+  await realTime(1_500)
+  socket.resume()
+  expect((await answer).text.length).toBe(bytes)
+  await stopped
 })
 
 it('a function ends when its answers have been read, and refuses what comes then as never begun', async () => {

@@ -30,6 +30,8 @@ export interface SocketPeer {
   /** Sends a ping; `onPong` hears of the answer. */
   ping(): void
   close(code: number, reason: string): void
+  /** Bytes that the system has not taken yet, as far as is known: of those a cut would lose. */
+  readonly unsentBytes: number
   /** Resolves when the socket has closed, for whatever reason. */
   closed: Promise<{ code: number; reason: string }>
 }
@@ -83,6 +85,9 @@ export function socketPeer(
   return {
     peer,
     closed,
+    get unsentBytes() {
+      return socket.bufferedAmount ?? 0
+    },
     ping() {
       if (socket.readyState === OPEN) socket.send(PING)
     },
