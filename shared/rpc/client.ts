@@ -104,18 +104,24 @@ async function callUnary(
 ): Promise<unknown> {
   const valid = checkInput(caller, name, method, input)
   const checked = valid instanceof Promise ? await valid : valid
-  using deadline = open(caller, options)
-  const response = await untilAborted(
-    caller.send(toRequest(caller, name, method, checked, options, deadline)),
-    deadline.signal,
-  )
-  if (response.kind !== 'unary') {
-    const reason = new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected one value, got a stream`)
-    deadline.cancel(reason)
-    throw reason
+  const deadline = open(caller, options)
+  // Not `using`: it costs a call a third of a microsecond here, and more with cold caches.
+  try {
+    const response = await untilAborted(
+      caller.send(toRequest(caller, name, method, checked, options, deadline)),
+      deadline.signal,
+    )
+    if (response.kind !== 'unary') {
+      const reason = new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected one value, got a stream`)
+      deadline.cancel(reason)
+      throw reason
+    }
+    onResponse(caller, name, options, response.metadata)
+    const output = readOutput(caller, name, method, response.payload)
+    return output instanceof Promise ? await output : output
+  } finally {
+    deadline[Symbol.dispose]()
   }
-  onResponse(caller, name, options, response.metadata)
-  return await readOutput(caller, name, method, response.payload)
 }
 
 async function* callStreaming(

@@ -63,12 +63,14 @@ export class IncomingCalls {
     } catch (thrown) {
       return this.#tell(encodeError('response', id, RpcError.from(thrown)))
     }
-    using deadline = new Deadline(this.#options.clock, request.timeoutMs)
+    const deadline = new Deadline(this.#options.clock, request.timeoutMs)
     const call: Serving = { id, deadline, abandoned: false, creditBytes: LIMITS.streamWindowBytes }
     this.#serving.set(id, call)
+    // Not `using`: it costs a call a third of a microsecond here, and more with cold caches.
     try {
       await this.#serve(call, begin(serve, { ...request, signal: deadline.signal }))
     } finally {
+      deadline[Symbol.dispose]()
       this.#serving.delete(id)
     }
   }

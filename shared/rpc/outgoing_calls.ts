@@ -2,7 +2,7 @@ import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame, type ReceivedFrame } from '../wire/frame.ts'
 import { CallTable } from './call_table.ts'
-import { abortError } from './deadline.ts'
+import { abortError, listen, unlisten } from './deadline.ts'
 import {
   encodeFitting,
   type MessageSizes,
@@ -64,8 +64,8 @@ export class OutgoingCalls {
     return new Promise((resolve, reject) => {
       const { signal } = request
       const onAbort = () => this.#giveUp(id, abortError(signal.reason))
-      signal.addEventListener('abort', onAbort, { once: true })
-      const release = () => signal.removeEventListener('abort', onAbort)
+      listen(signal, onAbort)
+      const release = () => unlisten(signal, onAbort)
       this.#pending.set(id, { resolve, reject, release, stream: request.stream })
       try {
         this.#options.write(

@@ -1,8 +1,10 @@
-import { Decoder, Encoder, ExtData, type ExtensionCodecType } from '@msgpack/msgpack'
-import { type Bytes, concat, decodeUtf8, EMPTY, encodeUtf8 } from '../base/bytes.ts'
+import { Encoder, ExtData, type ExtensionCodecType } from '@msgpack/msgpack'
+import { type Bytes, decodeUtf8, EMPTY, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from './errors.ts'
-import { scan, type TextPlace } from './scan.ts'
+import { readScanned } from './msgpack_reader.ts'
+import { NOT_WRITTEN, writePlain } from './msgpack_writer.ts'
+import { scan } from './scan.ts'
 import { scanJson } from './scan_json.ts'
 import { fromJsonValues, Tensor } from './tensor.ts'
 import { headBytes, writeHead } from './tensor_head.ts'
@@ -41,9 +43,8 @@ const newEncoder = () =>
   new Encoder({ extensionCodec: placeholders, ignoreUndefined: true, maxDepth: LIMITS.maxDepth + 1 })
 
 let encoder = newEncoder()
-const decoder = new Decoder({ maxArrayLength: LIMITS.maxNodes, maxMapLength: LIMITS.maxNodes, maxExtLength: 0 })
 
-/** Encoder and decoder keep their last message. One larger than this is not worth its memory. */
+/** The encoder keeps its last message. One larger than this is not worth its memory. */
 const MAX_KEPT_BYTES = 1 << 20
 
 /**
@@ -118,12 +119,17 @@ function copy(source: Uint8Array, from: number, to: number, target: Uint8Array, 
   return at + to - from
 }
 
+/** Where headers are written: most have a few hundred bytes. */
+const plainHeader = new Uint8Array(4096)
+
 /**
  * Encodes a frame's header.
  * @returns bytes that are valid until the next encode
  * @throws RpcError `internal` if it holds a tensor: those are parts of a frame
  */
 export function encodeHeader(header: Readonly<Record<string, unknown>>): Uint8Array {
+  const end = writePlain(plainHeader, 0, header, LIMITS.maxDepth)
+  if (end !== NOT_WRITTEN) return plainHeader.subarray(0, end)
   const bytes = encodeSkeleton(header, 'encodeSharedRef')
   if (slots.length === 0) return bytes
   slots.length = 0
@@ -135,45 +141,16 @@ export function encodeHeader(header: Readonly<Record<string, unknown>>): Uint8Ar
  * @throws RpcError `invalid_argument` for anything PROTOCOL.md does not accept
  */
 export function decode(bytes: Uint8Array): unknown {
-  const { hasTensors, marked } = scan(bytes)
-  const value = decodeScanned(bytes, marked)
+  const { hasTensors } = scan(bytes)
+  const value = readScanned(bytes)
   return hasTensors ? mapTensors(value, readTensor) : value
 }
 
 /** Decodes a frame's header, in which "$tensor" marks a reference to one of the frame's parts and stays as it is. */
 export function decodeHeader(bytes: Uint8Array): unknown {
-  return decodeScanned(bytes, scan(bytes).marked)
+  scan(bytes)
+  return readScanned(bytes)
 }
-
-function decodeScanned(bytes: Uint8Array, marked: readonly TextPlace[]): unknown {
-  try {
-    return decoder.decode(marked.length === 0 ? bytes : doubleMarks(bytes, marked))
-  } catch (cause) {
-    throw invalid(`Cannot decode the message: ${(cause as Error).message}`, { cause })
-  } finally {
-    if (bytes.byteLength > MAX_KEPT_BYTES) decoder.decode(NIL)
-  }
-}
-
-const NIL = Uint8Array.of(0xc0)
-
-/** The library's decoder drops the byte-order mark of a long text: here each gets a second one for it to drop. */
-function doubleMarks(bytes: Uint8Array, marked: readonly TextPlace[]): Uint8Array {
-  const parts: Uint8Array[] = []
-  let from = 0
-  for (const { headAt, start, end } of marked) {
-    if (end - start <= LONGEST_TEXT_KEPT) continue
-    const head = Uint8Array.of(0xdb, 0, 0, 0, 0, 0xef, 0xbb, 0xbf)
-    new DataView(head.buffer).setUint32(1, end - start + 3)
-    parts.push(bytes.subarray(from, headAt), head)
-    from = start
-  }
-  parts.push(bytes.subarray(from))
-  return concat(parts)
-}
-
-/** Up to this many bytes the library decodes a text by itself and keeps its mark. */
-const LONGEST_TEXT_KEPT = 200
 
 /** Encodes a value as JSON text; tensors take their JSON form. */
 export function encodeJson(value: unknown): Bytes {

@@ -7,15 +7,6 @@ import { KeyTable } from './key_table.ts'
 export interface Scanned {
   /** Some map holds the key "$tensor". */
   hasTensors: boolean
-  /** Texts that begin with a byte-order mark; usually none. */
-  marked: readonly TextPlace[]
-}
-
-/** Where a text stands: its head byte, its first byte, and the byte after its last. */
-export interface TextPlace {
-  headAt: number
-  start: number
-  end: number
 }
 
 /** Up to this many bytes, looking at each is faster than calling the platform's decoder. */
@@ -34,7 +25,7 @@ const keys = new KeyTable()
  */
 export function scan(bytes: Uint8Array): Scanned {
   const size = bytes.length
-  const scanned = { hasTensors: false, marked: [] as TextPlace[] }
+  const scanned = { hasTensors: false }
   let at = 0
   let nodes = 0
   let depth = 0
@@ -67,7 +58,6 @@ export function scan(bytes: Uint8Array): Scanned {
         if (keys.add(bytes, start, at)) scanned.hasTensors = true
       } else {
         requireUtf8(bytes, start, at)
-        if (bytes[start] === 0xef && isMarked(bytes, start, at)) scanned.marked.push({ headAt, start, end: at })
       }
       continue
     }
@@ -170,11 +160,6 @@ function requireUtf8(bytes: Uint8Array, start: number, end: number): void {
   } catch (cause) {
     throw invalid(`Cannot decode the message: strings must be valid UTF-8, got bad bytes at ${start}`, { cause })
   }
-}
-
-/** Whether a text begins with U+FEFF. */
-function isMarked(bytes: Uint8Array, start: number, end: number): boolean {
-  return end - start >= 3 && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf
 }
 
 function refuseLength(length: number, at: number, size: number) {

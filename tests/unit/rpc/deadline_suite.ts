@@ -1,7 +1,7 @@
 import { assert } from 'chai'
 import { FakeClock } from '../../../shared/base/clock.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
-import { abortError, Deadline, untilAborted } from '../../../shared/rpc/deadline.ts'
+import { abortError, Deadline, listen, unlisten, untilAborted } from '../../../shared/rpc/deadline.ts'
 import { continueTrace, newTrace } from '../../../shared/rpc/trace.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { Suite } from '../../suite.ts'
@@ -79,6 +79,37 @@ export const deadlineSuite: Suite = {
         using deadline = new Deadline(clock, timeoutMs)
         assert.equal(deadline.remainingMs, LIMITS.maxTimeoutMs)
       }
+    },
+
+    'who listens to a signal hears of its end once, whoever made it, and not after having stopped': () => {
+      const { signal, listeners, abort } = countedSignal()
+      const clock = new FakeClock()
+      using deadline = new Deadline(clock, 100)
+      for (const [one, end] of [[signal, abort], [deadline.signal, () => deadline.cancel(abortError('x'))]] as const) {
+        const heard: string[] = []
+        const stopped = () => heard.push('stopped')
+        listen(one, stopped)
+        listen(one, () => heard.push(`aborted: ${one.aborted}`))
+        unlisten(one, stopped)
+        unlisten(one, stopped)
+        end()
+        end()
+        assert.deepEqual(heard, ['aborted: true'])
+      }
+      assert.equal(listeners(), 1)
+    },
+
+    'a deadline ends those under it, and what users listen to': () => {
+      const clock = new FakeClock()
+      const outer = new Deadline(clock, 100)
+      using inner = new Deadline(clock, 100, outer.signal)
+      const both = AbortSignal.any([inner.signal])
+      const released = new Deadline(clock, 100, outer.signal)
+      released[Symbol.dispose]()
+      outer.cancel(new RpcError('aborted', 'x'))
+      for (const signal of [inner.signal, both]) assert.equal((signal.reason as RpcError).code, 'aborted')
+      assert.isFalse(released.signal.aborted)
+      assert.equal(clock.pending, 0)
     },
 
     'waiting ends with the work or with the signal, whichever comes first': async () => {

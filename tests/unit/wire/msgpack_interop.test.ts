@@ -1,7 +1,7 @@
 import { decode as decodeAny, encode as encodeAny, ExtData } from '@msgpack/msgpack'
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../../../shared/base/random.ts'
-import { decode, encode } from '../../../shared/wire/codec.ts'
+import { decode, decodeHeader, encode, encodeHeader } from '../../../shared/wire/codec.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import { encodeFrame } from '../../../shared/wire/frame.ts'
 import { Tensor } from '../../../shared/wire/tensor.ts'
@@ -55,6 +55,30 @@ describe('a msgpack library that knows nothing of Shoal', () => {
     }
   })
 
+  it('writes headers byte for byte as we do, those of plain values and those of others', () => {
+    const random = seededRandom(8)
+    for (let i = 0; i < 2_000; i++) {
+      const header = { value: i % 4 === 0 ? randomValue(random, 0) : plainValue(random, 0) }
+      const encoded = encodeHeader(header)
+      expect(encoded).toEqual(encodeAny(header, { ignoreUndefined: true }))
+      expect(decodeHeader(encoded.slice())).toEqual(decodeAny(encoded))
+    }
+    // At the bounds of each form, and of the place where plain headers are written.
+    for (const length of [0, 15, 16, 31, 32, 255, 256, 4_080, 4_090, 4_096, 65_535, 65_536]) {
+      const header = {
+        text: 'x'.repeat(length),
+        list: new Array(length).fill(1),
+        a: undefined,
+        b: null,
+        c: [undefined],
+      }
+      expect(encodeHeader(header)).toEqual(encodeAny(header, { ignoreUndefined: true }))
+    }
+    const numbers = [0, -0, -1, -32, -33, 2 ** 53, 0.5, NaN, -Infinity]
+    for (const bits of [7, 8, 16, 31, 32, 53]) numbers.push(2 ** bits - 1, 2 ** bits, 1 - 2 ** bits)
+    for (const value of numbers) expect(encodeHeader({ value })).toEqual(encodeAny({ value }))
+  })
+
   it('accepts whatever the scan accepts of random bytes, and never reads past it', () => {
     const random = seededRandom(7)
     let accepted = 0
@@ -91,6 +115,28 @@ function foreign(value: unknown, message: Uint8Array): unknown {
   }
   const entries = Object.entries(value).filter(([, entry]) => entry !== undefined)
   return Object.fromEntries(entries.map(([key, entry]) => [key, foreign(entry, message)]))
+}
+
+/** What headers are made of: texts in ASCII and small numbers, in maps and lists of up to twenty. */
+function plainValue(random: () => number, depth: number): unknown {
+  const text = () =>
+    String.fromCharCode(...Array.from({ length: random() ** 3 * 300 }, () => 1 + Math.floor(random() * 126)))
+  switch (Math.floor(random() * (depth > 3 ? 4 : 6))) {
+    case 0:
+      return [null, true, false, undefined][Math.floor(random() * 4)]
+    case 1:
+      return Math.floor(random() * 2 ** Math.floor(random() * 34)) - 20
+    case 2:
+      return random() * 1000
+    case 3:
+      return text()
+    case 4:
+      return Array.from({ length: random() * 20 }, () => plainValue(random, depth + 1) ?? null)
+    default:
+      return Object.fromEntries(
+        Array.from({ length: random() * 18 }, (_, i) => [`${i}${text()}`, plainValue(random, depth + 1)]),
+      )
+  }
 }
 
 function randomValue(random: () => number, depth: number): unknown {
