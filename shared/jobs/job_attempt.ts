@@ -62,16 +62,22 @@ async function call(deps: AttemptDeps, job: TakenJob, signal: AbortSignal) {
   return inCodec(response.payload, payload.codec)
 }
 
+/** Tries by which the time between them has come to its cap. */
+const LONG_TRIES = 10
+
 function failed({ id, attempt, failures }: TakenJob, error: RpcError, random: Random): Outcome {
   const { code, message } = error
   const reason = JSON.stringify({ code, message: message.slice(0, LIMITS.maxErrorLength).toWellFormed() })
-  if (FINAL.has(code)) return { id, attempt, kind: 'dead', reason }
+  // Those that are there are not up to it (a model too large for them, a version that is not deployed): others may come, but
+  // not within seconds.
+  const isLacking = code === 'failed_precondition' && error.neverSent
+  if (FINAL.has(code) && !isLacking) return { id, attempt, kind: 'dead', reason }
   const jitteredMs = (tries: number) =>
     fullJitterMs(tries, { baseMs: DEFAULTS.jobRetryBaseMs, capMs: DEFAULTS.jobRetryCapMs }, random)
   // There was no room, or nobody there: it was not begun, so no attempt is spent.
   const notBegun = code === 'resource_exhausted' || (code === 'unavailable' && error.neverSent)
   if (notBegun) return { id, attempt, kind: 'released', delayMs: error.retryAfterMs ?? jitteredMs(0) }
-  return { id, attempt, kind: 'failed', reason, delayMs: jitteredMs(failures) }
+  return { id, attempt, kind: 'failed', reason, delayMs: jitteredMs(isLacking ? LONG_TRIES : failures) }
 }
 
 /** Where the result of an attempt is kept: each has its own. */

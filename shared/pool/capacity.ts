@@ -21,7 +21,8 @@ const NEEDS = [
 export function shortageOf(limits: WorkerLimits | undefined, model: ModelRef): Shortage | undefined {
   if (!limits) return undefined
   for (const { limit, need, what } of NEEDS) {
-    const [availableBytes, neededBytes] = [limits[limit] ?? Infinity, model[need] ?? 0]
+    const availableBytes = limits[limit] ?? Infinity
+    const neededBytes = model[need] ?? 0
     if (neededBytes > availableBytes) return { limit, what, neededBytes, availableBytes }
   }
   return undefined

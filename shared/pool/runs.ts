@@ -90,18 +90,17 @@ export class Runs {
     const { seat, calls } = run
     seat.answered(run)
     const { id, name, device } = seat.worker
+    const checks = run.isCheck ? undefined : this.#deps.checks
     const workerMs = nowMs - startedAtMs
     for (const [i, call] of calls.entries()) {
+      const outputs = reply.calls[i]?.outputs ?? {}
       call.resolve({
-        outputs: reply.calls[i]?.outputs ?? {},
+        outputs,
         worker: { id, name, device },
         timings: { ...reply.timings, queueMs: startedAtMs - call.submittedAtMs, workerMs, batch: calls.length },
       })
-    }
-    const { checks } = this.#deps
-    // Each of them may be checked, one at most is.
-    for (const [i, call] of checks && !run.isCheck ? calls.entries() : []) {
-      checks?.answered(seat, call, reply.calls[i]?.outputs ?? {})
+      // One of them at most is checked.
+      checks?.answered(seat, call, outputs)
     }
   }
 

@@ -9,7 +9,8 @@ import { headline, openGateway, openPage, text, withBrowser, workersOf } from '.
 withBrowser()
 
 describe('join page', () => {
-  it('serves on WebGPU when told to, is listed, and leaves', async () => {
+  // It starts a software GPU twice.
+  it('serves on WebGPU when told to, is listed, and leaves', { timeout: 120_000 }, async () => {
     const gateway = await openGateway()
     const page = await openPage(`${gateway}/join?device=webgpu`)
     await headline(page, 'Serving')

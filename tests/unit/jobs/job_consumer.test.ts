@@ -134,6 +134,7 @@ it('spends an attempt on what failed, none on what was not begun, and no second 
     new RpcError('resource_exhausted', 'no room', { retryAfterMs: 50 }),
     new RpcError('unavailable', 'nobody there', { neverSent: true }),
     new RpcError('internal', 'broken'),
+    new RpcError('failed_precondition', 'too large for those that are there', { neverSent: true }),
     new RpcError('invalid_argument', 'wrong'),
   ]
   const world = openJobs({
@@ -142,10 +143,10 @@ it('spends an attempt on what failed, none on what was not begun, and no second 
     },
   })
   const id = await world.submit()
-  await world.clock.advance(60_000)
+  await world.clock.advance(4 * DEFAULTS.jobRetryCapMs)
   expect(errors).toEqual([])
   const view = await world.desk.view(await world.desk.find('us', id), true)
-  expect(view).toMatchObject({ state: 'dead', attempts: 4, failures: 2, error: { code: 'invalid_argument' } })
+  expect(view).toMatchObject({ state: 'dead', attempts: 5, failures: 3, error: { code: 'invalid_argument' } })
   await world.close()
 })
 
