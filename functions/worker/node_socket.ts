@@ -53,11 +53,14 @@ export class NodeSocket implements SocketLike {
   #corked: Duplex | undefined
   /** Frames written since it was corked. */
   #held = 0
-  readonly #uncork = () => {
-    const corked = this.#corked
-    this.#corked = undefined
-    this.#held = 0
-    corked?.uncork()
+  /** Frames written in this turn. */
+  #frames = 0
+  /** The last turn wrote one frame: this one's first is not held, which would win nothing if it is the only one as well. */
+  #isSparse = false
+  readonly #endTurn = () => {
+    this.#isSparse = this.#frames === 1
+    this.#frames = 0
+    this.#uncork()
   }
 
   constructor(socket: WebSocket) {
@@ -75,9 +78,11 @@ export class NodeSocket implements SocketLike {
   }
 
   send(data: Uint8Array<ArrayBuffer> | string): void {
-    if (this.#corked === undefined) this.#cork()
+    const isFirst = this.#frames++ === 0
+    if (isFirst) process.nextTick(this.#endTurn)
+    if (!isFirst || !this.#isSparse) this.#cork()
     this.#socket.send(data)
-    if (++this.#held === MAX_HELD) this.#uncork()
+    if (++this.#held >= MAX_HELD) this.#uncork()
   }
 
   close(code?: number, reason?: string): void {
@@ -104,11 +109,17 @@ export class NodeSocket implements SocketLike {
   }
 
   #cork(): void {
+    if (this.#corked) return
     // `ws` has no batches of its own, and keeps the connection there until it has closed.
     const { _socket: connection } = this.#socket as unknown as { _socket: Duplex | null }
-    if (!connection) return
-    this.#corked = connection
-    connection.cork()
-    process.nextTick(this.#uncork)
+    connection?.cork()
+    this.#corked = connection ?? undefined
+  }
+
+  #uncork(): void {
+    const corked = this.#corked
+    this.#corked = undefined
+    this.#held = 0
+    corked?.uncork()
   }
 }

@@ -28,6 +28,18 @@ it('holds the frames of one turn together, and no more of them than the other si
     expect(perFrame).toBeGreaterThan(0)
     expect(held).toEqual(Array.from({ length: 30 }, (_, i) => (i + 1) % 8 * perFrame))
     expect(socket.bufferedAmount).toBe(0)
+
+    const sendHeld = () => {
+      socket.send(new Uint8Array([0]))
+      return socket.bufferedAmount ?? NaN
+    }
+    const turns = []
+    for (let turn = 0; turn < 3; turn++) {
+      turns.push(turn < 2 ? [sendHeld()] : [sendHeld(), sendHeld(), sendHeld()])
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    // A frame that is alone in its turn is held until the turn's end; after one that was, the first is not.
+    expect(turns).toEqual([[perFrame], [0], [0, perFrame, 2 * perFrame]])
     socket.close(1000)
   } finally {
     for (const client of server.clients) client.terminate()
