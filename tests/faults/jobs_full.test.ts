@@ -6,7 +6,7 @@ import { startNodeGateway } from '../../functions/gateway/node.ts'
 import { startRedisServer } from '../../infra/local_redis.ts'
 import { silentLog } from '../../shared/base/log.ts'
 import type { JobView } from '../../shared/contracts/jobs.ts'
-import { eventually } from '../conformance/expectations.ts'
+import { eventually, realTime } from '../conformance/expectations.ts'
 import { type EchoFunction, startEcho } from '../conformance/gateway_echo.ts'
 import { ask } from '../conformance/gateway_http.ts'
 import { redisCommand } from '../conformance/redis_command.ts'
@@ -55,6 +55,12 @@ async function fill(url: string, refusals: number): Promise<Filled> {
   return filled
 }
 
+/**
+ * Between looks: a thousand are longer than the minute that a job may wait for its next try, after it failed often while
+ * the store was filled.
+ */
+const LOOK_MS = 100
+
 /** Waits until all are done. @returns those that are not there */
 async function lostOf(url: string, ids: readonly string[]): Promise<string[]> {
   const lost: string[] = []
@@ -63,7 +69,7 @@ async function lostOf(url: string, ids: readonly string[]): Promise<string[]> {
       const { status, json } = await ask(url, 'GET', `/jobs/${id}`)
       if (status === 404) lost.push(id)
       return status === 404 || (json as JobView).state === 'done'
-    })
+    }, () => realTime(LOOK_MS))
   }
   return lost
 }
