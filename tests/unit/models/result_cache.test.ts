@@ -43,8 +43,16 @@ function open(shares = true) {
   return { clock, metrics, ask, runs: () => runs }
 }
 
-/** Until what is under way has come to where it waits. */
-const settle = () => new Promise((resolve) => setTimeout(resolve, 20))
+type Outcome = 'hit' | 'shared' | 'miss'
+
+/**
+ * Until so many calls have found out what they get. Keys are hashed on other threads, which may end in any order: calls
+ * whose order matters wait for each other here.
+ */
+async function counted(metrics: Metrics, outcome: Outcome, calls: number): Promise<void> {
+  const line = `shoal_result_cache_calls_total{outcome="${outcome}"} ${calls}\n`
+  while (!metrics.render().includes(line)) await new Promise((resolve) => setTimeout(resolve, 1))
+}
 
 describe('result cache', () => {
   it('keeps an answer for its time, and tells models, callers and inputs apart', async () => {
@@ -79,20 +87,22 @@ describe('result cache', () => {
   })
 
   it('lets calls that ask the same at once share one run', async () => {
-    const { ask, runs } = open()
+    const { metrics, ask, runs } = open()
     const { promise, resolve } = Promise.withResolvers<void>()
-    const calls = [ask(1, { wait: promise }), ask(1), ask(1)]
-    await settle()
+    const first = ask(1, { wait: promise })
+    await counted(metrics, 'miss', 1)
+    const calls = [first, ask(1), ask(1)]
+    await counted(metrics, 'shared', 2)
     resolve()
     expect((await Promise.all(calls)).map(({ outcome }) => outcome)).toEqual(['miss', 'shared', 'shared'])
     expect(runs()).toBe(1)
   })
 
   it('shares nothing where requests cannot wait for each other', async () => {
-    const { ask, runs } = open(false)
+    const { metrics, ask, runs } = open(false)
     const { promise, resolve } = Promise.withResolvers<void>()
     const calls = [ask(1, { wait: promise }), ask(1, { wait: promise })]
-    await settle()
+    await counted(metrics, 'miss', 2)
     resolve()
     expect((await Promise.all(calls)).map(({ outcome }) => outcome)).toEqual(['miss', 'miss'])
     expect(runs()).toBe(2)
@@ -100,12 +110,13 @@ describe('result cache', () => {
   })
 
   it('goes on for the rest when the first who asked leaves, and ends when all have', async () => {
-    const { ask, runs } = open()
+    const { metrics, ask, runs } = open()
     const { promise, resolve } = Promise.withResolvers<void>()
     const leaving = new AbortController()
     const first = ask(1, { wait: promise, signal: leaving.signal })
+    await counted(metrics, 'miss', 1)
     const second = ask(1)
-    await settle()
+    await counted(metrics, 'shared', 1)
     leaving.abort(new Error('left'))
     await expect(first).rejects.toThrow(/cancelled/)
     resolve()
@@ -114,7 +125,7 @@ describe('result cache', () => {
 
     const both = new AbortController()
     const gone = [2, 2].map((value) => ask(value, { wait: new Promise(() => {}), signal: both.signal }))
-    await settle()
+    await counted(metrics, 'shared', 2)
     both.abort(new Error('left'))
     for (const call of gone) await expect(call).rejects.toThrow(/cancelled/)
     // Nobody is bound to what was given up.
@@ -123,10 +134,10 @@ describe('result cache', () => {
   })
 
   it('keeps no failure', async () => {
-    const { ask } = open()
+    const { metrics, ask } = open()
     const { promise, reject } = Promise.withResolvers<void>()
     const failed = expect(ask(1, { wait: promise })).rejects.toThrow('failed')
-    await settle()
+    await counted(metrics, 'miss', 1)
     reject(new Error('failed'))
     await failed
     expect((await ask(1)).outcome).toBe('miss')
