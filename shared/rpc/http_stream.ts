@@ -1,5 +1,6 @@
 import { type Bytes, decodeUtf8, encodeUtf8 } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
+import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
 import type { Payload } from '../wire/payload.ts'
@@ -50,7 +51,7 @@ export async function answerStream(
     return {
       status: 200,
       headers: { ...response.metadata, ...headersOf(form, codec) },
-      body: bodyOf(response, WRITERS[form](codec), deadline, onEnd),
+      body: bodyOf(response, WRITERS[form](codec), clock, deadline, onEnd),
     }
   } catch (thrown) {
     const error = RpcError.from(thrown)
@@ -74,6 +75,7 @@ function headersOf(form: StreamForm, codec: HttpCodec): Record<string, string> {
 function bodyOf(
   { payloads }: StreamResponse,
   writer: StreamWriter,
+  clock: Clock,
   deadline: Deadline,
   onEnd: StreamOptions['onEnd'],
 ): ReadableStream<Uint8Array> {
@@ -93,13 +95,16 @@ function bodyOf(
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
       let last: Bytes
+      const stopPings = writer.ping ? pings(controller, writer.ping, clock) : () => {}
       try {
         const next = await untilAborted(iterator.next(), deadline.signal)
+        stopPings()
         if (!next.done) return controller.enqueue(writer.item(next.value))
         deadline.signal.removeEventListener('abort', onAbort)
         finish()
         last = writer.end()
       } catch (thrown) {
+        stopPings()
         const error = RpcError.from(thrown)
         finish(error)
         last = writer.end(error)
@@ -116,7 +121,27 @@ function bodyOf(
   }, { highWaterMark: 0 })
 }
 
+/** Says that the stream goes on while its next item takes long: proxies cut lines on which nothing is sent. */
+function pings(
+  controller: ReadableStreamDefaultController<Uint8Array>,
+  ping: () => Bytes,
+  clock: Clock,
+): () => void {
+  let cancel = () => {}
+  const next = () => {
+    cancel = clock.after(DEFAULTS.pingIntervalMs, () => {
+      // Below 0, or null where the reader has left: the last ping still waits to be taken.
+      if ((controller.desiredSize ?? -1) >= 0) controller.enqueue(ping())
+      next()
+    })
+  }
+  next()
+  return () => cancel()
+}
+
 interface StreamWriter {
+  /** Where the form has something that readers pass over. */
+  ping?(): Bytes
   item(payload: Payload): Bytes
   end(error?: RpcError): Bytes
 }
@@ -127,6 +152,7 @@ const WRITERS: Readonly<Record<StreamForm, (codec: HttpCodec) => StreamWriter>> 
     end: (error) => sealEnvelope({ flags: END_OF_STREAM, data: encodeUtf8(JSON.stringify(error ? endOf(error) : {})) }),
   }),
   events: () => ({
+    ping: () => encodeUtf8(':\n\n'),
     // JSON as we write it has no line breaks, which would end the event.
     item: (payload) => encodeUtf8(`data: ${decodeUtf8(inCodec(payload, 'json').body).replace(/[\r\n]+/g, ' ')}\n\n`),
     end: (error) =>

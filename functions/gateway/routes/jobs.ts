@@ -10,6 +10,7 @@ import { invalid, RpcError } from '../../../shared/wire/errors.ts'
 import { encodePayload } from '../../../shared/wire/payload.ts'
 import type { GatewayDeps } from '../deps.ts'
 import type { CallerVariables } from '../guard.ts'
+import { pings } from '../pings.ts'
 import { readSubmission } from './jobs_read.ts'
 import { toProblem } from './problem.ts'
 
@@ -83,11 +84,13 @@ export function jobs(deps: GatewayDeps): Hono<CallerVariables> {
     const signal = AbortSignal.any([gone.signal, context.req.raw.signal, deps.jobs.ended])
     return streamSSE(context, async (stream) => {
       stream.onAbort(() => gone.abort())
+      const stopPings = pings(stream, deps.clock)
       try {
         for await (const { event, job } of watchJob(id, { find, feed: deps.jobs.feed, clock: deps.clock }, signal)) {
           await stream.writeSSE({ event, data: JSON.stringify(await desk.view(job, false)) })
         }
       } finally {
+        stopPings()
         watchers--
       }
       // Forgotten, or the store is away: the line ends, and whoever wants to know asks again.

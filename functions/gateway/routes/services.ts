@@ -1,9 +1,9 @@
 import { Hono } from 'hono'
-import { type SSEStreamingApi, streamSSE } from 'hono/streaming'
-import { DEFAULTS } from '../../../shared/base/defaults.ts'
+import { streamSSE } from 'hono/streaming'
 import { isSuspect, type LeasedInstance } from '../../../shared/stores/lease_store.ts'
 import { RpcError } from '../../../shared/wire/errors.ts'
 import type { GatewayDeps } from '../deps.ts'
+import { pings } from '../pings.ts'
 
 /**
  * What is registered. `tableAgeMs` tells how old the answer is: 0 as long as the store answers, and when it is out of reach
@@ -53,7 +53,7 @@ export function services(deps: GatewayDeps): Hono {
     const news = deps.watch.watch(service, AbortSignal.any([gone.signal, context.req.raw.signal]))
     return streamSSE(context, async (stream) => {
       stream.onAbort(() => gone.abort())
-      const stopPings = pings(stream)
+      const stopPings = pings(stream, deps.clock)
       try {
         for await (const { instances, ageMs } of news) {
           const data = { service, tableAgeMs: ageMs, ...kindsOf(instances), instances: instances.map(shown) }
@@ -64,19 +64,6 @@ export function services(deps: GatewayDeps): Hono {
       }
     })
   })
-
-  /** Comments between events, so that a line that has gone is noticed at both ends. */
-  function pings(stream: SSEStreamingApi): () => void {
-    let cancel = () => {}
-    const ping = () => {
-      cancel = deps.clock.after(DEFAULTS.pingIntervalMs, () => {
-        void stream.write(':\n\n')
-        ping()
-      })
-    }
-    ping()
-    return () => cancel()
-  }
 
   async function read(service: string, sinceRevision: number | undefined): Promise<Reading> {
     try {

@@ -1,6 +1,6 @@
 import { assert } from 'chai'
 import { type Bytes, concat, decodeUtf8, encodeUtf8 } from '../../../shared/base/bytes.ts'
-import { FakeClock, systemClock } from '../../../shared/base/clock.ts'
+import { FakeClock, sleep, systemClock } from '../../../shared/base/clock.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { clientOver } from '../../../shared/rpc/client.ts'
 import { END_OF_STREAM, openEnvelope, readEnvelopes, sealEnvelope } from '../../../shared/rpc/envelope.ts'
@@ -12,12 +12,18 @@ import { RpcError } from '../../../shared/wire/errors.ts'
 import type { Suite } from '../../suite.ts'
 import { countedSignal, rejected, requestOf, settled, Sums } from './harness.ts'
 
+interface CountingOptions extends Partial<HttpServerOptions> {
+  /** Before each number, by the same clock. */
+  restMs?: number
+}
+
 /** A producer of numbers behind HTTP, and what became of it. */
-function counting(options: Partial<HttpServerOptions> = {}) {
+function counting({ restMs = 0, ...options }: CountingOptions = {}) {
   const seen = { made: 0, stopped: 0, signal: undefined as AbortSignal | undefined, ends: [] as string[] }
   async function* numbers(to: number) {
     try {
       for (let n = 0; n < Math.abs(to); n++) {
+        if (restMs > 0) await sleep(options.clock ?? systemClock, restMs)
         seen.made++
         yield { n }
       }
@@ -153,6 +159,24 @@ export const httpStreamSuite: Suite = {
       // Before the first event HTTP itself can say what is wrong.
       const refused = await post('{"to":"x"}', EVENTS)
       assert.deepEqual([refused.status, (await refused.json()).code], [400, 'invalid_argument'])
+    },
+
+    'comments keep the line of server-sent events alive while an item takes long': async () => {
+      const clock = new FakeClock()
+      const { seen, post } = counting({ clock, restMs: 25_000 })
+      const { body } = await post('{"to":1}', EVENTS)
+      const read = body ? new Response(body).text() : Promise.resolve('')
+      for (let restedMs = 0; restedMs < 25_000; restedMs += 5_000) await clock.advance(5_000)
+      assert.equal(await read, ':\n\n:\n\ndata: {"n":0}\n\nevent: end\ndata: {}\n\n')
+      assert.deepEqual([seen.ends, clock.pending], [['ok'], 0])
+      // Nor do they gather for a reader who takes none, or stay when one leaves.
+      const unread = (await post('{"to":1}', EVENTS)).body?.getReader()
+      const first = unread?.read()
+      await clock.advance(24_000)
+      assert.equal(decodeUtf8((await first)?.value ?? new Uint8Array()), ':\n\n')
+      await unread?.cancel()
+      await clock.advance(1_000)
+      assert.deepEqual([seen.ends, clock.pending], [['ok', 'canceled'], 0])
     },
 
     'answers are as Connect has them': async () => {

@@ -1,0 +1,19 @@
+import type { SSEStreamingApi } from 'hono/streaming'
+import type { Clock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
+
+/**
+ * Comments between server-sent events until stopped, so that a line that has gone is noticed at both ends, and proxies do not
+ * cut one on which nothing happens.
+ */
+export function pings(stream: SSEStreamingApi, clock: Clock): () => void {
+  let cancel = () => {}
+  const ping = () => {
+    cancel = clock.after(DEFAULTS.pingIntervalMs, () => {
+      void stream.write(':\n\n')
+      ping()
+    })
+  }
+  ping()
+  return () => cancel()
+}
