@@ -23,8 +23,10 @@ import {
   parse,
   wholeNumber,
 } from './command.ts'
+import type { Listed } from './models.ts'
 import { request } from './request.ts'
 import { stagesOf } from './stages.ts'
+import { alignColumns, quote, shortFloat } from './text.ts'
 
 const HELP = `Calls a model or a function through a gateway.
 
@@ -33,7 +35,7 @@ Usage: shoal call MODEL INPUT=VALUE …          a model's inputs by name
 
 VALUE is JSON (nested arrays give the shape), @FILE.json, or @FILE.png for an input of shape [N,3,H,W].
 
-  --model-version V   a version of the model (default: the newest)
+  --model-version V   a version of the model, or an alias of one (default: the newest)
   --out DIR           writes outputs that are pictures to DIR as PNG
   --json              prints outputs as JSON
   --stream            calls a streaming method: each item on a line of its own
@@ -59,8 +61,8 @@ export const call: Command = {
     if (!target) throw invalid('Cannot call: a MODEL or SERVICE/METHOD is required, got none')
     const access = gatewayAccess(values, process.env)
     const timeoutMs = wholeNumber('timeout', values.timeout, 1, 3_600_000)
-    if (values.stream) return await callStream(access, target, inputs[0] ?? '{}', timeoutMs)
-    if (target.includes('/')) return await callFunction(access, target, inputs[0] ?? '{}', timeoutMs)
+    if (values.stream) return await callStream(access, target, paramsOf(target, inputs), timeoutMs)
+    if (target.includes('/')) return await callFunction(access, target, paramsOf(target, inputs), timeoutMs)
     await callModel(access, target, inputs, {
       version: values['model-version'],
       out: values.out,
@@ -68,6 +70,19 @@ export const call: Command = {
       timeoutMs,
     })
   },
+}
+
+/** The JSON that a method is called with, as it was given. */
+function paramsOf(target: string, [json = '{}', excess]: string[]): string {
+  if (excess !== undefined) {
+    throw invalid(`Cannot call ${target}: one JSON value is required, got ${quote(excess)} as well`)
+  }
+  try {
+    JSON.parse(json)
+  } catch (cause) {
+    throw invalid(`Cannot call ${target}: JSON is required, got ${quote(json)}`, { cause })
+  }
+  return json
 }
 
 async function callFunction(access: GatewayAccess, target: string, json: string, timeoutMs: number): Promise<void> {
@@ -99,14 +114,7 @@ interface ModelCall {
 }
 
 async function callModel(access: GatewayAccess, name: string, given: string[], options: ModelCall): Promise<void> {
-  const { models } = await request<{ models: ModelManifest[] }>(access, 'GET', '/models')
-  const manifest = models.findLast((model) =>
-    model.name === name && (!options.version || model.version === options.version)
-  )
-  if (!manifest) {
-    const known = [...new Set(models.map((model) => model.name))].join(', ') || 'none'
-    throw new RpcError('not_found', `Cannot call "${name}": the model must be one of ${known}, got "${name}"`)
-  }
+  const manifest = await findModel(access, name, options.version)
   const inputs: Record<string, Tensor> = {}
   for (const text of given) {
     const [, input = '', value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
@@ -124,7 +132,7 @@ async function callModel(access: GatewayAccess, name: string, given: string[], o
     { timeoutMs: options.timeoutMs, onMetadata: (received) => metadata = received },
   )
   if (options.json) process.stdout.write(`${JSON.stringify({ model: name, version, outputs })}\n`)
-  else for (const [output, tensor] of Object.entries(outputs)) process.stdout.write(`${describe(output, tensor)}\n`)
+  else process.stdout.write(alignColumns(Object.entries(outputs).map(([output, tensor]) => describe(output, tensor))))
   if (options.out) await writePictures(options.out, outputs)
   if (!options.json) {
     process.stdout.write(
@@ -133,23 +141,45 @@ async function callModel(access: GatewayAccess, name: string, given: string[], o
   }
 }
 
+/** @param version or an alias; any if none is named: they are expected to take the same inputs */
+async function findModel(access: GatewayAccess, name: string, version: string | undefined): Promise<ModelManifest> {
+  const { models, aliases } = await request<Listed>(access, 'GET', '/models')
+  const versions = models.filter((model) => model.name === name)
+  const cannot = (requirement: string) => new RpcError('not_found', `Cannot call ${quote(name)}: ${requirement}`)
+  if (versions.length === 0) {
+    const known = [...new Set(models.map((model) => model.name))].join(', ') || 'none'
+    throw cannot(`the model must be one of ${known}, got ${quote(name)}`)
+  }
+  const named = aliases[name] ?? {}
+  const wanted = version === undefined ? undefined : named[version] ?? version
+  const manifest = versions.findLast((one) => wanted === undefined || wanted === 'latest' || one.version === wanted)
+  if (!manifest) {
+    const known = [...versions.map((one) => one.version), ...Object.keys(named), 'latest'].join(', ')
+    throw cannot(`the version must be one of ${known}, got ${quote(version ?? '')}`)
+  }
+  return manifest
+}
+
 async function readInput(spec: TensorSpec, value: string): Promise<Tensor> {
   if (!value.startsWith('@')) return fromNested(spec, value)
   const file = value.slice(1)
   const bytes = await readFile(file).catch(() => {
     throw new RpcError('not_found', `Cannot read input "${spec.name}": a file is required, got no such file ${file}`)
   })
-  return file.endsWith('.png') ? toTensor([await decodePng(bytes)]) : fromNested(spec, bytes.toString('utf8'))
+  return file.endsWith('.png') ? toTensor([await decodePng(bytes)]) : fromNested(spec, bytes.toString('utf8'), file)
 }
 
-function fromNested(spec: TensorSpec, text: string): Tensor {
+function fromNested(spec: TensorSpec, text: string, file?: string): Tensor {
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch (cause) {
-    throw invalid(`Cannot read input "${spec.name}": JSON is required (texts in quotes), got ${text.slice(0, 40)}`, {
-      cause,
-    })
+    throw invalid(
+      `Cannot read input "${spec.name}": JSON is required (texts in quotes), got ${quote(text)}${
+        file === undefined ? '' : ` in ${file}`
+      }`,
+      { cause },
+    )
   }
   const shape: number[] = []
   for (let part = json; Array.isArray(part); part = part[0]) shape.push(part.length)
@@ -163,16 +193,18 @@ function fromNested(spec: TensorSpec, text: string): Tensor {
 
 const SHOWN_VALUES = 8
 
-function describe(name: string, tensor: Tensor): string {
+/** Name, type and the first values. */
+function describe(name: string, tensor: Tensor): string[] {
   const values = toJsonValues(tensor)
   const more = values.length > SHOWN_VALUES ? `, … ${values.length - SHOWN_VALUES} more` : ''
-  return `${name} ${tensor.dtype}[${tensor.shape}] ${
-    values.slice(0, SHOWN_VALUES).map((value) => JSON.stringify(value)).join(', ')
-  }${more}`
+  const show = (value: unknown) =>
+    tensor.dtype === 'float32' && typeof value === 'number' ? shortFloat(value) : JSON.stringify(value)
+  return [name, `${tensor.dtype}[${tensor.shape}]`, values.slice(0, SHOWN_VALUES).map(show).join(', ') + more]
 }
 
 async function writePictures(folder: string, outputs: Record<string, Tensor>): Promise<void> {
   await mkdir(folder, { recursive: true })
+  let written = 0
   for (const [name, tensor] of Object.entries(outputs)) {
     const [, channels = 0] = tensor.shape
     if (tensor.dtype !== 'float32' || tensor.shape.length !== 4 || (channels !== 1 && channels !== 3)) continue
@@ -180,5 +212,7 @@ async function writePictures(folder: string, outputs: Record<string, Tensor>): P
     const file = join(folder, `${name.replace(/[^A-Za-z0-9._-]/g, '_')}.png`)
     await writeFile(file, encodePng(toPicture(tensor)))
     process.stdout.write(`wrote ${file}\n`)
+    written++
   }
+  if (written === 0) process.stdout.write('wrote nothing: no output has a shape of pictures, [N,1,H,W] or [N,3,H,W]\n')
 }

@@ -1,7 +1,9 @@
 import process from 'node:process'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { Command } from './command.ts'
+import { VERSION } from '../operations/version.ts'
 import { nearest } from './nearest.ts'
+import { quote, wordSystemError } from './text.ts'
 
 /** A command's code is loaded when it is asked for: most need little of what others need. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -23,12 +25,13 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     return void process.stdout.write(await help())
   }
+  if (name === '--version' || name === '-v') return void process.stdout.write(`shoal ${VERSION}\n`)
   const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!load) {
     const known = Object.keys(COMMANDS).join(', ')
     const meant = nearest(name, Object.keys(COMMANDS))
     throw invalid(
-      `Cannot run "${name}": the command must be one of ${known}, got "${name}"${
+      `Cannot run ${quote(name)}: the command must be one of ${known}, got ${quote(name)}${
         meant ? ` (did you mean ${meant}?)` : ''
       }`,
     )
@@ -41,7 +44,7 @@ export async function runCommandLine(args: readonly string[]): Promise<void> {
 /** What went wrong, in one line for people. */
 export function lineOf(thrown: unknown, args: readonly string[]): string {
   const reason = thrown instanceof Error ? thrown.message : String(thrown)
-  const line = thrown instanceof RpcError ? reason : `Cannot run "${args[0]}": ${reason}`
+  const line = thrown instanceof RpcError ? reason : wordSystemError(thrown) ?? `Cannot run "${args[0]}": ${reason}`
   return `shoal: ${line.replace(/\s*\n\s*/g, ' ')}`
 }
 
@@ -51,7 +54,7 @@ async function help(): Promise<string> {
   )
   return `shoal: GPU functions that any GPU with a browser tab can serve
 
-Usage: shoal COMMAND [options]      shoal COMMAND --help
+Usage: shoal COMMAND [options]      shoal COMMAND --help      shoal --version
 
 ${lines.join('\n')}
 

@@ -72,15 +72,16 @@ function addReport(row: (name: string, text: string) => void, report: NonNullabl
     const { answeredInMs, services, failure } = store
     row('store', failure ?? `answers in ${answeredInMs} ms, leases of ${services?.join(', ') || 'no service'}`)
   }
-  for (const [name, value] of Object.entries(parts)) {
+  for (const [key, value] of Object.entries(parts)) {
+    const name = wordsOf(key)
     if (Array.isArray(value)) {
-      row(name, String(value.length))
+      row(name, String(value.length || 'none'))
       for (const one of value.slice(0, MAX_LINES)) row('', typeof one === 'object' ? pairs(one) : String(one))
       if (value.length > MAX_LINES) row('', `… ${value.length - MAX_LINES} more (--json)`)
     } else if (typeof value === 'object' && value !== null) {
-      row(name, '')
-      for (const [key, number] of Object.entries(value)) row('', `${key} ${number}`)
-    } else row(name, String(value))
+      Object.entries(value).forEach(([key, number], i) => row(i === 0 ? name : '', `${key} ${number}`))
+    } else if (key.endsWith('Seconds')) row(name, `${Number(value).toFixed(1)} s`)
+    else row(name, String(value))
   }
 }
 
@@ -96,6 +97,11 @@ function suspicions({ memory, eventLoop, store }: NonNullable<Diagnosis['report'
   }
   if (store?.failure !== undefined) found.push(`the store does not answer: ${store.failure}`)
   return found
+}
+
+/** A report's key for people: tableAgeSeconds is "table age", and its value has the unit. */
+function wordsOf(key: string): string {
+  return key.replace(/Seconds$/, '').replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
 }
 
 function pairs(values: object): string {

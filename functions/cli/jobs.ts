@@ -4,6 +4,7 @@ import type { JobView } from '../../shared/contracts/jobs.ts'
 import { invalid } from '../../shared/wire/errors.ts'
 import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse } from './command.ts'
 import { request } from './request.ts'
+import { quote } from './text.ts'
 
 const HELP = `Hands calls in that are kept until someone can do them, and asks what became of them.
 
@@ -42,7 +43,11 @@ export const jobs: Command = {
     if (!['submit', 'get', 'retry', 'cancel'].includes(action)) {
       throw invalid(`Cannot run "jobs ${action}": submit, get, list, retry or cancel is required, got "${action}"`)
     }
-    if (what === undefined) throw invalid(`Cannot ${action}: ${action === 'submit' ? 'a FILE' : 'an ID'} is required`)
+    if (what === undefined) {
+      throw invalid(
+        `Cannot ${action}: ${action === 'submit' ? 'a FILE or a SERVICE/METHOD' : 'an ID'} is required, got none`,
+      )
+    }
     const path = `/jobs/${encodeURIComponent(what)}`
     if (action === 'submit') {
       const key = values['idempotency-key']
@@ -72,7 +77,7 @@ async function readJobs(what: string, params: string | undefined): Promise<{ tex
     try {
       return { text: JSON.stringify({ service, method, params: JSON.parse(params) }), isLines: false }
     } catch (cause) {
-      throw invalid(`Cannot submit: the params must be JSON, got ${params.slice(0, 80)}`, { cause })
+      throw invalid(`Cannot submit: the params must be JSON, got ${quote(params)}`, { cause })
     }
   }
   const text = what === '-' ? await readAll(process.stdin) : await readFile(what, 'utf8').catch((cause) => {

@@ -5,6 +5,7 @@ import { createKey, type Scope, SCOPES } from '../../shared/stores/keys.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { hostKeys, saveKeys } from '../gateway/host_keys.ts'
 import { type Command, parse } from './command.ts'
+import { alignColumns } from './text.ts'
 
 const HELP =
   `Manages the API keys of the gateway whose data folder this is. Keys are kept as hashes; a new one is shown once.
@@ -51,9 +52,8 @@ export const keys: Command = {
     if (records.length === 0) {
       return void process.stdout.write('no keys: the gateway serves loopback alone, without one\n')
     }
-    for (const record of records) {
-      process.stdout.write(`${record.id}  ${record.createdAt}  ${record.scopes.join(',')}\n`)
-    }
+    const rows = records.map((record) => [record.id, record.createdAt, record.scopes.join(',')])
+    process.stdout.write(alignColumns([['id', 'created', 'scopes'], ...rows]))
   },
 }
 

@@ -15,6 +15,7 @@ import {
 import { prepareModel } from './model_upload.ts'
 import { NEW_HELP, newModel } from './models_new.ts'
 import { request } from './request.ts'
+import { alignColumns } from './text.ts'
 
 const HELP = `Pushes models to a gateway, lists them, and makes new ones to train.
 
@@ -59,7 +60,9 @@ export const models: Command = {
       const { models, aliases } = await request<Listed>(access, 'GET', '/models')
       if (values.json) return void process.stdout.write(`${JSON.stringify(models, undefined, 2)}\n`)
       return void process.stdout.write(
-        models.length === 0 ? 'no models yet\n' : models.map((one) => oneLine(one, aliases)).join(''),
+        models.length === 0
+          ? 'no models yet: shoal models push FILE.onnx --name NAME\n'
+          : alignColumns([HEAD, ...models.map((one) => rowOf(one, aliases))]),
       )
     }
     if (action === 'alias') return await setAlias(access, rest)
@@ -77,7 +80,7 @@ export const models: Command = {
 /** How many arguments an action takes, itself included. */
 const MOST_POSITIONALS: Readonly<Record<string, number>> = { alias: 4 }
 
-interface Listed {
+export interface Listed {
   models: ModelManifest[]
   /** By model, then by alias. */
   aliases: Record<string, Record<string, string>>
@@ -150,11 +153,12 @@ function describe(manifest: ModelManifest): string {
 `
 }
 
-function oneLine({ name, version, signature, bytes }: ModelManifest, aliases: Listed['aliases']): string {
-  const named = Object.entries(aliases[name] ?? {}).filter(([, one]) => one === version).map(([alias]) => `  ${alias}`)
-  return `${name}  ${version}  ${bytes} bytes  ${signature.inputs.map(spec).join(', ')} → ${
-    signature.outputs.map(spec).join(', ')
-  }${named.join('')}\n`
+const HEAD = ['model', 'version', 'alias', 'bytes', 'signature']
+
+function rowOf({ name, version, signature, bytes }: ModelManifest, aliases: Listed['aliases']): string[] {
+  const named = Object.entries(aliases[name] ?? {}).filter(([, one]) => one === version).map(([alias]) => alias)
+  const takes = `${signature.inputs.map(spec).join(', ')} → ${signature.outputs.map(spec).join(', ')}`
+  return [name, version, named.join(', ') || '-', String(bytes), takes]
 }
 
 /** Such as `x float32[N,784]`. */

@@ -3,6 +3,7 @@ import process from 'node:process'
 import { newCnn, newMlp, newTransformer } from '../../shared/training/new_models.ts'
 import { invalid } from '../../shared/wire/errors.ts'
 import { parse, wholeNumber } from './command.ts'
+import { quote } from './text.ts'
 
 export const NEW_HELP = `       shoal models new mlp --inputs 784 --hidden 256,256 --outputs 10 --out M.onnx
        shoal models new cnn --input 1x28x28 --classes 10 [--filters 16,32] --out M.onnx
@@ -68,7 +69,11 @@ export async function newModel(args: string[]): Promise<void> {
     },
   }
   const known = kind !== undefined && Object.hasOwn(make, kind) ? make[kind] : undefined
-  if (!known) throw invalid(`Cannot make a model: mlp, cnn or transformer is required, got "${kind ?? ''}"`)
+  if (!known) {
+    throw invalid(
+      `Cannot make a model: mlp, cnn or transformer is required, got ${kind === undefined ? 'none' : quote(kind)}`,
+    )
+  }
   if (!values.out) throw invalid('Cannot make a model: --out FILE.onnx is required, got none')
   const bytes = known()
   await writeFile(values.out, bytes)

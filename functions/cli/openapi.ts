@@ -9,15 +9,13 @@ import { type Command, parse } from './command.ts'
 
 export const openapi: Command = {
   summary: 'prints the OpenAPI document of a module of contracts',
-  help: `Usage: shoal openapi FILE [options]
+  help: `Prints the OpenAPI 3.1 document of all contracts that a module exports.
 
-FILE is a module, in TypeScript or JavaScript, that exports contracts (defineService). The OpenAPI 3.1 document of all of
-them is printed. Loading the module runs it.
+Usage: shoal openapi FILE [--title TEXT] [--server URL]
 
-Options:
+  FILE            a module, in TypeScript or JavaScript, that exports contracts (defineService); loading it runs it
   --title TEXT    the document's title (default: the names of the services)
   --server URL    where the services are called: a gateway
-  -h, --help      this help
 
 Example: shoal openapi functions/hello/contract.ts --server http://127.0.0.1:8787 > openapi.json
 `,

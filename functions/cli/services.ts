@@ -2,6 +2,7 @@ import process from 'node:process'
 import { isSuspect, type LeasedInstance } from '../../shared/stores/lease_store.ts'
 import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse } from './command.ts'
 import { request } from './request.ts'
+import { alignColumns } from './text.ts'
 
 const HELP = `Shows what is registered at a gateway.
 
@@ -36,7 +37,8 @@ export const services: Command = {
         ...[service, versions.join(' '), groups.join(' ')],
         ...[String(instances), String(suspects), seconds(tableAgeMs)],
       ])
-      return print([['service', 'versions', 'groups', 'instances', 'suspects', 'table age'], ...lines])
+      const head = ['service', 'versions', 'groups', 'instances', 'suspects', 'table age']
+      return void process.stdout.write(alignColumns([head, ...lines]))
     }
     const { instances, tableAgeMs } = await request<Kinds & { instances: LeasedInstance[] }>(
       access,
@@ -47,7 +49,8 @@ export const services: Command = {
       ...[instance.id, instance.version, instance.group, instance.zone || '-', String(instance.weight)],
       ...[`${seconds(instance.ageMs)} ago${isSuspect(instance) ? ', suspect' : ''}`, addressOf(instance)],
     ])
-    print([['instance', 'version', 'group', 'zone', 'weight', 'last beat', 'address'], ...lines])
+    const head = ['instance', 'version', 'group', 'zone', 'weight', 'last beat', 'address']
+    process.stdout.write(alignColumns([head, ...lines]))
     // What a gateway knows while its store is away.
     if (tableAgeMs > 0) process.stdout.write(`as of ${seconds(tableAgeMs)} ago: the store does not answer\n`)
   },
@@ -59,12 +62,4 @@ function addressOf({ address }: LeasedInstance): string {
 
 function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
-}
-
-/** Columns as wide as what stands in them. */
-function print(rows: readonly string[][]): void {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? []
-  for (const row of rows) {
-    process.stdout.write(`${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join('  ').trimEnd()}\n`)
-  }
 }

@@ -11,7 +11,7 @@ import { invalid } from '../../shared/wire/errors.ts'
 import type { ModelManifest } from '../../shared/wire/signature.ts'
 import { trainingDisplay } from '../trainer/display.ts'
 import { optimizerOf } from '../trainer/optimizer.ts'
-import { trainOnGateway } from '../trainer/run.ts'
+import { checkFiles, trainOnGateway } from '../trainer/run.ts'
 import { openOwnGateway, openTabs, startWorkers } from '../trainer/trainer_gateway.ts'
 import { type Command, GATEWAY_OPTIONS, gatewayAccess, gatewayHelp, parse, wholeNumber } from './command.ts'
 import { request } from './request.ts'
@@ -95,7 +95,10 @@ export const train: Command = {
       verbose: { type: 'boolean', default: false },
     })
     const { model, data, out } = values
-    if (!model || !data || !out) throw invalid('Cannot train: --model, --data and --out are required (see --help)')
+    if (!model || !data || !out) {
+      const given = ['model', 'data', 'out'].filter((name) => values[name as 'model']).map((name) => `--${name}`)
+      throw invalid(`Cannot train: --model, --data and --out are required, got ${given.join(' and ') || 'none'}`)
+    }
     const loss = LOSSES[values.loss]
     if (!loss) {
       throw invalid(`Cannot train: --loss must be one of ${Object.keys(LOSSES).join(', ')}, got "${values.loss}"`)
@@ -147,6 +150,7 @@ export const train: Command = {
     }
     // Before anything is started: a mistake in an option is told at once.
     optimizerOf(optimizer, 1)
+    await checkFiles(options)
     const named = values.gateway ?? process.env.SHOAL_GATEWAY
     const own = named === undefined ? await openOwnGateway(folder, whole('port', 0, 65535), log) : undefined
     const access = own?.access ?? gatewayAccess(values, process.env)

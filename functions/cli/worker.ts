@@ -22,8 +22,8 @@ Usage: shoal worker [--gateway URL] [--token KEY] [--device auto|webgpu|cpu|wasm
   --device wasm    WebAssembly in Node
                    several, as in webgpu,wasm, give a worker each
   --workers N      workers of each device, an engine thread each (default 1)
-  --memory SIZE      what the loaded models of each may take, as in 512MiB or 4GiB (default 2GiB): a model that takes more
-                     by itself, some twice its files, is then not given to it
+  --memory SIZE    what the loaded models of each may take, as in 512MiB or 4GiB (default 2GiB): a model that takes more
+                   by itself, some twice its files, is then not given to it
   --name NAME      how the worker is listed (default: this machine's name); several are numbered
   --http           serves calls at an address of its own instead of joining a relay; a key needs the scopes worker and
                    service, and Chromium is left out, since its engine is not in this process

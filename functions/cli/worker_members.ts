@@ -83,12 +83,14 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
 /** Joins with an engine of this process: at the gateway's relay, or at this host's own. */
 export async function joinInProcess(
   { access, name, memoryBytes, cacheDir, log, say }: MemberOptions,
-  { engine, runtime }: HostEngine,
+  { engine, runtime, refused }: HostEngine,
   host?: HttpHost,
 ): Promise<Member> {
   const at = host ? host.url : access.url
   const { info } = engine
-  say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}: ${info.reason}`)
+  // Why not the others has been said of each.
+  const why = refused.length === 0 ? `: ${info.reason}` : ''
+  say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}${why}`)
   const stopped = Promise.withResolvers<string>()
   let phase = 'connecting'
   const worker = await startHostWorker({

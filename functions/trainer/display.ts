@@ -115,7 +115,9 @@ class LiveDisplay implements TrainingDisplay {
     const rate = this.#recent.reduce((sum, step) => sum + step.samples, 0) / seconds
     const text =
       `step ${event.step}/${this.#totalSteps}  loss ${event.loss.toFixed(4)}  ${Math.round(rate)} samples/s  ` +
-      `${event.workers} workers  ↑${megabytes(event.sentBytes)} ↓${megabytes(event.receivedBytes)} per step`
+      `${event.workers} ${event.workers === 1 ? 'worker' : 'workers'}  ↑${megabytes(event.sentBytes)} ↓${
+        megabytes(event.receivedBytes)
+      } per step`
     if (!this.#out.isTTY) return this.#line(text)
     this.#out.write(`\r\x1b[2K${text}`)
     this.#isOpen = true

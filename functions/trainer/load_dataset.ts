@@ -1,7 +1,9 @@
+import type { Stats } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { concat } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
+import { wordIssue } from '../../shared/base/schema_issue.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { type Dataset, datasetManifest, describeFile, type PutBlob, storeRows } from '../../shared/training/dataset.ts'
 import { isIdx, readIdx } from '../../shared/training/data_idx.ts'
@@ -18,16 +20,26 @@ export async function loadDataset(path: string, put: PutBlob): Promise<Dataset> 
     throw invalid(`Cannot read the data: one file, folder, or "images,labels" is required, got ${path}`)
   }
   if (second !== undefined) return await loadIdxPair(first, second, put)
-  const found = await stat(first).catch(() => undefined)
-  if (!found) {
-    throw new RpcError('not_found', `Cannot read the data: ${first} must be there, got no such file or folder`)
-  }
+  const found = await find(first)
   if (found.isDirectory()) return await loadFolder(first, put)
   if (first.endsWith('.json')) return await loadManifest(first, put)
   if (first.endsWith('.safetensors')) return await loadSafetensors([first], put)
   throw invalid(
     `Cannot read the data: dataset.json, *.safetensors, a folder, or "images,labels" (IDX) is required, got ${first}`,
   )
+}
+
+/** @throws RpcError `not_found` unless all that `--data` names is there: asked before anything is started for it */
+export async function checkDataset(path: string): Promise<void> {
+  await Promise.all(path.split(',').map(find))
+}
+
+async function find(path: string): Promise<Stats> {
+  return await stat(path).catch((cause) => {
+    throw new RpcError('not_found', `Cannot read the data: ${path} must be there, got no such file or folder`, {
+      cause,
+    })
+  })
 }
 
 async function loadFolder(folder: string, put: PutBlob): Promise<Dataset> {
@@ -83,8 +95,7 @@ async function loadManifest(path: string, put: PutBlob): Promise<Dataset> {
   }
   const parsed = datasetManifest.safeParse(json)
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw invalid(`Cannot read the data: in ${path} at "${issue?.path.join('.')}": ${issue?.message}`)
+    throw invalid(`Cannot read the data: in ${path} ${wordIssue(parsed.error.issues[0])}`)
   }
   const files: DataFile[] = []
   for (const file of parsed.data.files) {

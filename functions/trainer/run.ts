@@ -24,7 +24,7 @@ import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayAccess } from '../cli/command.ts'
 import type { LocalRelay } from '../gateway/host.ts'
 import { GatewayDirectory, type ListedWorker } from './gateway_directory.ts'
-import { loadDataset } from './load_dataset.ts'
+import { checkDataset, loadDataset } from './load_dataset.ts'
 import { curveCsv, curveSvg } from './loss_curve.ts'
 import { optimizerName, optimizerOf, type OptimizerSettings } from './optimizer.ts'
 import { openRuns, openSharedRuns } from './runs.ts'
@@ -67,16 +67,24 @@ export type RunEvent =
   | { type: 'workers'; workers: readonly ListedWorker[] }
   | { type: 'written'; file: string; bytes: number; sha256: string; loss: number; evaluation?: Evaluation }
 
+/** Looks whether model and data are there, and the model is one: before a gateway and workers are started for them. */
+export async function checkFiles({ model, data }: Pick<RunOptions, 'model' | 'data'>): Promise<void> {
+  readSignature(await readModel(model))
+  await checkDataset(data)
+}
+
+async function readModel(file: string): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await readFile(file).catch((cause) => {
+    if (cause.code !== 'ENOENT') throw cause
+    throw new RpcError('not_found', `Cannot train ${file}: an ONNX file is required, got no such file`, { cause })
+  })
+  return new Uint8Array(bytes)
+}
+
 /** Trains a model on a gateway's workers and writes what came out: all of `shoal train` but its words. */
 export async function trainOnGateway(options: RunOptions): Promise<void> {
   const { access, folder, run, onEvent, signal, log } = options
-  const model = new Uint8Array(
-    await readFile(options.model).catch((cause) => {
-      throw new RpcError('not_found', `Cannot train ${options.model}: an ONNX file is required, got no such file`, {
-        cause,
-      })
-    }),
-  )
+  const model = await readModel(options.model)
   const { opset } = readSignature(model)
   const prepared = await prepare(options, model)
 

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { type Bytes, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { wordIssue } from '../base/schema_issue.ts'
 import { decodeJson } from '../wire/codec.ts'
 import { invalid } from '../wire/errors.ts'
 
@@ -42,8 +43,7 @@ export function readBundle(bytes: Uint8Array): Bundle | undefined {
   }
   const parsed = bundle.safeParse(json)
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw invalid(`Cannot read the bundle: at "${issue?.path.join('.')}": ${issue?.message}`)
+    throw invalid(`Cannot read the bundle: ${wordIssue(parsed.error.issues[0])}`)
   }
   const { model, external } = parsed.data
   const total = bytesOf(parsed.data)

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { LIMITS } from '../base/limits.ts'
+import { wordIssue } from '../base/schema_issue.ts'
 import { warmUpRows } from '../contracts/fields.ts'
 import { invalid } from '../wire/errors.ts'
 import type { ModelLoop, ModelManifest, Signature } from '../wire/signature.ts'
@@ -46,8 +47,7 @@ export type ModelOptions = z.infer<typeof modelOptions>
 export function readOptions(json: unknown): ModelOptions {
   const parsed = modelOptions.safeParse(json)
   if (parsed.success) return parsed.data
-  const [issue] = parsed.error.issues
-  throw invalid(`Cannot take the model's options: at "${issue?.path.join('.')}": ${issue?.message}`)
+  throw invalid(`Cannot take the model's options: ${wordIssue(parsed.error.issues[0])}`)
 }
 
 /** A manifest with options changed; those that are not named stay. @throws RpcError `invalid_argument` for a false `batch` */

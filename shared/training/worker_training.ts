@@ -1,5 +1,6 @@
 import type * as z from 'zod'
 import { type Bytes, decodeUtf8, sha256Hex } from '../base/bytes.ts'
+import { wordIssue } from '../base/schema_issue.ts'
 import { type Fence, Training } from '../contracts/training.ts'
 import type { Engine } from '../engine/engine.ts'
 import { Mutex } from '../engine/mutex.ts'
@@ -178,8 +179,7 @@ class Plans {
     const bytes = await this.#source.blob(sha256, NEVER)
     const parsed = planSchema.safeParse(parseJson(bytes))
     if (parsed.success) return parsed.data
-    const [issue] = parsed.error.issues
-    throw invalid(`Cannot read the plan: at "${issue?.path.join('.')}": ${issue?.message}`)
+    throw invalid(`Cannot read the plan: ${wordIssue(parsed.error.issues[0])}`)
   }
 
   #load(graph: string): Promise<unknown> {

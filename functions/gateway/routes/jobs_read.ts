@@ -1,5 +1,6 @@
 import { type Bytes, sha256Hex } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
+import { wordIssue } from '../../../shared/base/schema_issue.ts'
 import { Inference } from '../../../shared/contracts/inference.ts'
 import { isInternal } from '../../../shared/contracts/internal.ts'
 import { jobRequest } from '../../../shared/contracts/jobs.ts'
@@ -110,8 +111,7 @@ function readKey(header: string | null): string | undefined {
 function toOrder(item: unknown, codec: Message['codec'], where: string): JobOrder {
   const parsed = jobRequest.safeParse(item)
   if (!parsed.success) {
-    const issue = innermost(parsed.error.issues[0])
-    throw invalid(`Cannot read the job: ${where}at "${issue?.path.join('.') ?? ''}": ${issue?.message ?? 'malformed'}`)
+    throw invalid(`Cannot read the job: ${where}${wordIssue(innermost(parsed.error.issues[0]))}`)
   }
   const { options } = parsed.data
   const { service, method, version, group, params } = 'model' in parsed.data ? inferenceOf(parsed.data) : parsed.data

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import type { Bytes } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
+import { wordIssue } from '../../../shared/base/schema_issue.ts'
 import { dtypeOfOip, DTYPES } from '../../../shared/wire/dtype.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
 import { fromJsonValues, product, Tensor, toJsonValues } from '../../../shared/wire/tensor.ts'
@@ -57,8 +58,7 @@ export interface InferRequestBody extends Pick<InferCall, 'inputs' | 'outputs' |
 export function readInferRequest(json: unknown, raw: Bytes): InferRequestBody {
   const parsed = inferRequest.safeParse(json)
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw invalid(`Cannot read the request: at "${issue?.path.join('.')}": ${issue?.message}`)
+    throw invalid(`Cannot read the request: ${wordIssue(parsed.error.issues[0])}`)
   }
   const { id, outputs, parameters = {} } = parsed.data
   const { priority, timeout, binary_data_output: binaryOutput = false } = parameters

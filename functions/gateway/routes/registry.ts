@@ -5,6 +5,7 @@ import { Pool } from '../../../shared/contracts/pool.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { isVersion } from '../../../shared/base/version.ts'
+import { wordIssue } from '../../../shared/base/schema_issue.ts'
 import { readBody } from '../../../shared/rpc/http.ts'
 import type { Instance } from '../../../shared/stores/lease_store.ts'
 import { decodeJson } from '../../../shared/wire/codec.ts'
@@ -109,8 +110,7 @@ async function admitHost(
 function readInstance(json: unknown): Instance & { address: { kind: 'url' } } {
   const parsed = instance.safeParse(json)
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    throw invalid(`Cannot register the instance: at "${issue?.path.join('.')}": ${issue?.message}`)
+    throw invalid(`Cannot register the instance: ${wordIssue(parsed.error.issues[0])}`)
   }
   const { url, sockets, ...record } = parsed.data
   return { ...record, address: { kind: 'url', url, ...(sockets && { sockets }) } }

@@ -32,7 +32,7 @@ describe('a gateway', () => {
     const { stdout, line } = await runHere(['doctor', '--gateway', gateway.url, '--key', admin, ...args])
     expect(line).toBe('')
     for (
-      const name of ['gateway', 'memory', 'event loop', 'handles', 'store', 'workers', 'tableAgeSeconds', 'profile']
+      const name of ['gateway', 'memory', 'event loop', 'handles', 'store', 'workers', 'table age', 'profile']
     ) {
       expect(stdout).toMatch(new RegExp(`^${name} +\\S`, 'm'))
     }

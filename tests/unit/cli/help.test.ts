@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { startProcess } from '../../fixtures/process.ts'
 import { runHere } from './in_process.ts'
 
-const COMMANDS = ['start', 'worker', 'models', 'call', 'openapi', 'keys', 'doctor', 'services']
+const COMMANDS = ['start', 'worker', 'models', 'call', 'jobs', 'train', 'openapi', 'keys', 'doctor', 'services']
 
 describe('help', () => {
   it('lists the commands', async () => {
@@ -12,6 +12,12 @@ describe('help', () => {
       const { stdout, line } = await runHere(args)
       expect(line).toBe('')
       for (const command of COMMANDS) expect(stdout).toMatch(new RegExp(`^ +${command} +\\w`, 'm'))
+    }
+  })
+
+  it('tells the version', async () => {
+    for (const args of [['--version'], ['-v']]) {
+      expect(await runHere(args)).toEqual({ stdout: expect.stringMatching(/^shoal \d+\.\d+\.\d+\n$/), line: '' })
     }
   })
 

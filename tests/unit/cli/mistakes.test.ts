@@ -21,6 +21,7 @@ describe('a mistake is answered in one line', () => {
     await fetch(`${gateway.url}/models/fixed/versions/1`, { method: 'PUT', body: fixedModel() })
     await writeFile(join(folder.path, 'wrong.json'), '[["one", 2, 3], [4, 5, 6]]')
     await writeFile(join(folder.path, 'wrong.png'), 'not a picture')
+    await writeFile(join(folder.path, 'junk.bin'), Uint8Array.from({ length: 200 }, (_, i) => (i * 83) % 256))
     await writeFile(join(folder.path, 'wrong.onnx'), '{}')
     await writeFile(join(folder.path, 'right.onnx'), fixedModel())
   })
@@ -48,7 +49,7 @@ describe('a mistake is answered in one line', () => {
     ['start --port 65536', /--port: a whole number/],
     ['start --workers -1', /'--workers' argument is ambiguous/],
     ['start --workers=-1', /--workers: a whole number from 0 to 64 is required, got "-1"/],
-    ['start --data-dir /dev/null', /Cannot run "start": ENOTDIR/],
+    ['start --data-dir /dev/null', /Cannot use \/dev\/null[^ ]*: .* must be a folder, got a file/],
     ['start --port 0 --data-dir FOLDER --host 0.0.0.0', /other than loopback requires an API key, got none/],
     ['start --port 0 --data-dir FOLDER --host ::', /other than loopback requires an API key, got none/],
     ['start --port 0 --data-dir FOLDER --host 192.0.2.1', /other than loopback requires an API key, got none/],
@@ -60,16 +61,29 @@ describe('a mistake is answered in one line', () => {
     ['models push FOLDER/wrong.onnx', /--name is required, got none/],
     ['models push FOLDER/wrong.onnx more --name a', /Unexpected argument 'more'/],
     ['models push FOLDER/nothing.onnx --name a', /nothing\.onnx: an ONNX file is required, got no such file/],
+    ['models new mlp --inputs 4 --outputs 2 --out FOLDER', /Cannot use .*: a file is required, got a folder/],
+    [
+      'models new mlp --inputs 4 --outputs 2 --out FOLDER/no/m.onnx',
+      /Cannot use .*no\/m\.onnx: .* must exist, got none/,
+    ],
+    ['models new', /mlp, cnn or transformer is required, got none/],
     ['models push FOLDER --name a', /an ONNX file is required, got a folder/],
     ['models push FOLDER/wrong.onnx --name a --gateway GATEWAY', /expected an ONNX file .*got JSON/],
     ['models push FOLDER/right.onnx --name ../a --gateway GATEWAY', /its name must be/],
     ['call', /a MODEL or SERVICE\/METHOD is required, got none/],
     ['call fixed --timeout 0', /--timeout: a whole number from 1/],
+    [
+      'call demo.Hello/sayHello {bad --gateway GATEWAY',
+      /Cannot call demo\.Hello\/sayHello: JSON is required, got "\{bad"/,
+    ],
+    ['call demo.Hello/sayHello {} {} --gateway GATEWAY', /one JSON value is required, got "\{\}" as well/],
     ['call nothing --gateway GATEWAY', /"nothing": the model must be one of fixed, got "nothing"/],
     ['call fixed --gateway GATEWAY', /inputs must be "x", got none/],
     ['call fixed x --gateway GATEWAY', /inputs must be given as NAME=VALUE with names x, got "x"/],
     ['call fixed y=[1] --gateway GATEWAY', /with names x, got "y=\[1\]"/],
-    ['call fixed x=one --gateway GATEWAY', /input "x": JSON is required .*got one/],
+    ['call fixed --model-version 9 --gateway GATEWAY', /"fixed": the version must be one of 1, latest, got "9"/],
+    ['call fixed x=@FOLDER/junk.bin --gateway GATEWAY', /JSON is required .*, got ".*" … in .*junk\.bin$/],
+    ['call fixed x=one --gateway GATEWAY', /input "x": JSON is required .*got "one"/],
     ['call fixed x=[[1,2]] --gateway GATEWAY', /input "x" must have shape \[2, 3\], got \[1, 2\]/],
     ['call fixed x=@FOLDER/no.json --gateway GATEWAY', /input "x": a file is required, got no such file .*no\.json/],
     ['call fixed x=@FOLDER/wrong.json --gateway GATEWAY', /input "x": element 0 must be .*"one"/],
@@ -80,11 +94,20 @@ describe('a mistake is answered in one line', () => {
     ['keys create --scope root', /--scope must be one of .*got root/],
     ['keys remove --data-dir FOLDER', /an id .* is required, got none/],
     ['keys remove 123 --data-dir FOLDER', /an id .* is required, got 123/],
+    ['train --model FOLDER/nothing.onnx --data FOLDER --out FOLDER/t', /Cannot train .*nothing\.onnx: an ONNX file/],
+    [
+      'train --model FOLDER/right.onnx --data FOLDER/none --out FOLDER/t',
+      /none must be there, got no such file or folder/,
+    ],
+    ['train --model FOLDER/right.onnx', /--model, --data and --out are required, got --model$/],
+    ['jobs submit', /a FILE or a SERVICE\/METHOD is required, got none/],
+    ['jobs get', /an ID is required, got none/],
     ['keys burn', /create, list or remove is required, got "burn"/],
   ]
   it.for(MISTAKES)('shoal %s', async ([line, message]) => {
     const words = await lineFor(line)
-    expect(words).toMatch(/^shoal: [^\n]*$/)
+    // One line, and nothing that a terminal would act on.
+    expect(words).toMatch(/^shoal: [\x20-\x7e\u00a0-\uffff]*$/)
     expect(words).toMatch(message)
   })
 

@@ -53,8 +53,8 @@ describe('npm start', () => {
     const args = ['call', 'cartoon', `image=@${FISH}`, '--out', out, '--gateway', url]
     const { code, stdout, stderr } = await runCli(args)
     expect([code, stderr]).toEqual([0, ''])
-    expect(stdout).toMatch(/^outlines float32\[1,1,64,64\] [\d., e-]+, … 4088 more$/m)
-    expect(stdout).toMatch(/^color float32\[1,3\] 0\.5\d+, 0\.6\d+, 0\.6\d+$/m)
+    expect(stdout).toMatch(/^outlines {2}float32\[1,1,64,64\] {2}[\d., e-]+, … 4088 more$/m)
+    expect(stdout).toMatch(/^color {5}float32\[1,3\] +0\.5\d+, 0\.6\d+, 0\.6\d+$/m)
     expect(stdout).toMatch(/^answered by w_[0-9a-f]+ on wasm \(ms: queue [\d.]+, .*run [\d.]+/m)
     for (const name of ['outlines', 'cartoon']) {
       expect(stdout).toContain(`wrote ${join(out, name)}.png`)
@@ -64,7 +64,7 @@ describe('npm start', () => {
 
   it('lists its models', async () => {
     const { stdout } = await runCli(['models', 'list', '--gateway', url])
-    expect(stdout).toMatch(/^cartoon {2}1 {2}\d+ bytes {2}image float32\[/m)
+    expect(stdout).toMatch(/^cartoon +1 +- +\d+ +image float32\[/m)
     const json = await runCli(['models', 'list', '--json'], { env: { SHOAL_GATEWAY: url } })
     expect(JSON.parse(json.stdout)).toMatchObject([
       { name: 'cartoon', version: '1' },
@@ -122,7 +122,7 @@ describe('shoal start with keys', () => {
     expect(caller).toMatch(/^shoal_[0-9a-f]{12}_[0-9a-f]{64}$/)
     const [, callerId = ''] = caller.split('_')
     expect(await keys('list')).toMatch(
-      new RegExp(`^${callerId} {2}\\S+ {2}call\\n[0-9a-f]{12} {2}\\S+ {2}worker,admin\\n$`),
+      new RegExp(`^id +created +scopes\\n${callerId} {2}\\S+ {2}call\\n[0-9a-f]{12} {2}\\S+ {2}worker,admin\\n$`),
     )
     for (const key of [caller, admin]) expect(await keys('list', '--json')).not.toContain(key.split('_')[2])
 
@@ -141,7 +141,7 @@ describe('shoal start with keys', () => {
       expect((await runHere([...push, admin])).stdout).toContain('pushed again version 1')
       expect((await runHere([...push, caller])).line).toMatch(/scope "admin" is required, got call/)
       const listed = await runCli(['models', 'list'], { env: { SHOAL_GATEWAY: url, SHOAL_KEY: caller } })
-      expect(listed.stdout).toMatch(/^again .*\ncartoon /)
+      expect(listed.stdout).toMatch(/^again .*\ncartoon /m)
 
       expect(await keys('remove', callerId)).toBe('')
       await eventually(async () => (await workers(bearer(caller))).status === 401)
