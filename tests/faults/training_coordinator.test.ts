@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startRedisServer } from '../../infra/local_redis.ts'
+import { startRedisRest } from '../../infra/redis_rest.ts'
 import { sha256Hex } from '../../shared/base/bytes.ts'
 import { seededRandom } from '../../shared/base/random.ts'
 import { readCheckpoint } from '../../shared/training/checkpoint.ts'
@@ -58,12 +59,18 @@ describe('a coordinator', () => {
     timeout: PATIENCE_MS,
   }, async () => {
     await using redis = await startRedisServer()
-    const env = { REDIS_URL: redis.url }
+    // One of them speaks to it over TCP, the other by REST.
+    await using closing = new AsyncDisposableStack()
+    const rest = await startRedisRest({ redisUrl: redis.url, token: 'west', port: 0 })
+    closing.defer(() => rest.close())
     for (const machine of ['east', 'west']) mkdirSync(join(scene.folder, machine))
-    const first = scene.startTraining('east/shared.onnx', [], env)
+    const first = scene.startTraining('east/shared.onnx', [], { REDIS_URL: redis.url })
     await reached(first, 5)
     worker.signal('SIGSTOP')
-    const second = scene.startTraining('west/shared.onnx', ['--resume'], env)
+    const second = scene.startTraining('west/shared.onnx', ['--resume'], {
+      UPSTASH_REDIS_REST_URL: rest.url,
+      UPSTASH_REDIS_REST_TOKEN: rest.token,
+    })
     await second.wrote(/"type":"waiting"/)
     worker.signal('SIGCONT')
     const step = drawStep(random, 12)
