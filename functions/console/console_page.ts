@@ -144,6 +144,10 @@ function show(): void {
       ? 'No worker is connected yet.'
       : `${counted(serving, 'worker')} ready for ${counted(names, 'model')}.`,
   )
+  setText(
+    byId('answer-empty', HTMLElement),
+    serving === 0 ? 'No worker is connected: lend a GPU, then press Run.' : 'Press Run: a worker answers.',
+  )
   const { silent } = pool
   if (silent.length === 0) setStatus('good', 'live')
   else setStatus('warn', `${counted(silent.length, 'pool')} did not answer: ${silent.map(shortId).join(', ')}`)

@@ -3,12 +3,15 @@ const SHOWN_MS = 1_500
 /** Makes each `<button data-copy="id">` copy the text of the element with that id. */
 export function wireCopyButtons(): void {
   for (const button of document.querySelectorAll<HTMLButtonElement>('button[data-copy]')) {
-    const label = button.textContent
+    const [text, label] = [button.textContent, button.ariaLabel]
     button.addEventListener('click', async () => {
       const source = document.getElementById(button.dataset.copy ?? '')
       if (!source) return
-      button.textContent = await copy(source) ? 'Copied' : 'Press Ctrl+C'
-      setTimeout(() => button.textContent = label, SHOWN_MS)
+      button.textContent = button.ariaLabel = await copy(source) ? 'Copied' : 'Press Ctrl+C'
+      setTimeout(() => {
+        button.textContent = text
+        button.ariaLabel = label
+      }, SHOWN_MS)
     })
   }
 }

@@ -39,10 +39,13 @@ export function modelSettings(amend: Amend): { root: HTMLElement; update(manifes
   }
   isPublic.addEventListener('change', () => void change({ visibility: isPublic.checked ? 'public' : 'private' }))
   isCached.addEventListener('change', () => void change({ cache: isCached.checked ? CACHE : null }))
+  const whose = el('span', { class: 'heard' })
+  const summary = el('summary', {}, 'Settings', whose)
+  // Of one name: one that opens closes the others.
   const root = el(
     'details',
-    { class: 'settings' },
-    el('summary', {}, 'Settings'),
+    { class: 'settings', name: 'settings' },
+    summary,
     el(
       'div',
       {},
@@ -52,10 +55,16 @@ export function modelSettings(amend: Amend): { root: HTMLElement; update(manifes
       error,
     ),
   )
+  root.addEventListener('keydown', ({ key }) => {
+    if (key !== 'Escape') return
+    root.open = false
+    summary.focus()
+  })
   return {
     root,
     update(manifest) {
       shown = manifest
+      setText(whose, ` of ${manifest.name}`)
       setText(title, `Version ${manifest.version}`)
       // A change under way is not shown as undone.
       if (!isPublic.disabled) show()

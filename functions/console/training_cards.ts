@@ -40,7 +40,12 @@ function makeCard(): Row<TrainingRun> {
         points.map(([at, value]) => [at / Math.max(1, totalSteps), Math.max(0, value) / highest] as const)
       setLine(loss, place(losses))
       setLine(validation, place(validated))
-      setText(top, losses.length === 0 ? 'No step is done yet.' : `loss, from 0 to ${highest.toPrecision(3)}`)
+      setText(
+        top,
+        losses.length === 0
+          ? 'No step is done yet.'
+          : `loss${validated.length > 0 ? ', and validation in orange' : ''}, from 0 to ${highest.toPrecision(3)}`,
+      )
       curve.setAttribute('aria-label', `Loss of ${run} by step: ${facts.textContent}`)
     },
   }
