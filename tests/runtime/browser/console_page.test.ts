@@ -85,7 +85,8 @@ describe('console', () => {
     expect(await page.locator('#try-result').isVisible()).toBe(false)
     await page.click('#run')
     await page.locator('#try-result').waitFor()
-  })
+    // Twelve digits on a software GPU, beside other tests.
+  }, 120_000)
 
   it('draws on a picture where a pen was taken up, and nowhere else', async () => {
     const gateway = await openGateway()
