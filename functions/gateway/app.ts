@@ -3,7 +3,7 @@ import type { OpenApiDocument } from '../../shared/rpc/openapi.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { guardAll, requireSameOrigin, requireScope, requireWorker } from './guard.ts'
-import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
+import { createRpcServing, type RpcServing } from './rpc_answer.ts'
 import { gatewayDocument } from './openapi.ts'
 import { pages } from './routes/pages.ts'
 import { toErrorOf } from './routes/problem.ts'
@@ -17,7 +17,7 @@ import { training } from './routes/training.ts'
 import { workers } from './routes/workers.ts'
 
 /** Every route and middleware of the gateway, in the order a request meets them. */
-export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAnswer(deps)): Hono {
+export function createGateway(deps: GatewayDeps, serving: RpcServing = createRpcServing(deps)): Hono {
   const app = new Hono()
   let document: OpenApiDocument | undefined
   const scope = (name: Parameters<typeof requireScope>[1]) => requireScope(deps.guard, name)
@@ -26,7 +26,7 @@ export function createGateway(deps: GatewayDeps, answer: RpcAnswer = createRpcAn
   app.use(closeUnsentBodies)
 
   app.use('/rpc/*', scope('call'))
-  app.route('/rpc', rpc(answer))
+  app.route('/rpc', rpc(serving))
 
   app.use('/v2/models/*', scope('call'))
   app.use('/v2/repository/*', scope('call'))

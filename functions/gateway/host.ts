@@ -26,7 +26,7 @@ import { fileAssets } from './assets.ts'
 import type { GatewayDeps } from './deps.ts'
 import type { Guard } from './guard.ts'
 import { hostKeys, hostSecret } from './host_keys.ts'
-import { createRpcAnswer, type RpcAnswer } from './rpc_answer.ts'
+import { createRpcServing, type RpcServing } from './rpc_answer.ts'
 import { openStores } from './stores.ts'
 import { wireGateway } from './wire.ts'
 
@@ -69,7 +69,7 @@ export interface HostGateway {
   app: Hono
   local: LocalRelay
   guard: Guard
-  rpc: RpcAnswer
+  rpc: RpcServing
   store: string
   /** Ends answers that would go on for ever. */
   endStreams(): void
@@ -151,7 +151,7 @@ export async function openHostGateway(options: HostOptions, upgrade: Upgrade): P
   })
   jobs.consumer = gatewayConsumer(gateway, () => relay.hub.usable)
   void jobs.consumer.wake()
-  const rpc = createRpcAnswer(gateway)
+  const rpc = createRpcServing(gateway)
   const endStreams = () => {
     gateway.watch?.close()
     stopping.abort()

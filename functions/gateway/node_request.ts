@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ReadableStream as NodeStream } from 'node:stream/web'
+import { byteLengthOf, type Bytes } from '../../shared/base/bytes.ts'
 import type { Cancellation } from '../../shared/rpc/deadline.ts'
 import type { HeadersLike } from '../../shared/rpc/http.ts'
 import type { HttpRequest } from '../../shared/rpc/http_server.ts'
@@ -10,14 +11,15 @@ import type { HttpRequest } from '../../shared/rpc/http_server.ts'
  */
 export class NodeRequest implements HttpRequest, HeadersLike, Cancellation {
   readonly #incoming: IncomingMessage
-  readonly #outgoing: ServerResponse
+  /** Where its answer goes. */
+  readonly outgoing: ServerResponse
   #onAbort: (() => void) | undefined
   aborted = false
   reason: unknown
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
     this.#incoming = incoming
-    this.#outgoing = outgoing
+    this.outgoing = outgoing
     outgoing.on('close', this.#onClose)
   }
 
@@ -30,7 +32,7 @@ export class NodeRequest implements HttpRequest, HeadersLike, Cancellation {
   }
 
   readonly #onClose = (): void => {
-    if (this.#outgoing.writableFinished) return
+    if (this.outgoing.writableFinished) return
     this.aborted = true
     this.reason = new DOMException('The caller has gone', 'AbortError')
     this.#onAbort?.()
@@ -67,12 +69,18 @@ export class NodeRequest implements HttpRequest, HeadersLike, Cancellation {
   }
 
   arrayBuffer(): Promise<ArrayBuffer> {
-    return new Promise((resolve, reject) => {
-      const parts: Uint8Array[] = []
-      this.#incoming.on('data', (part: Uint8Array) => parts.push(part))
-      this.#incoming.on('end', () => resolve(joined(parts)))
-      this.#incoming.on('error', reject)
-    })
+    return new Promise((resolve, reject) => this.whole((body) => resolve(body.buffer), reject))
+  }
+
+  /**
+   * Reads a body whose declared length is known to be small enough: Node holds it to that. Calls one of the two, once.
+   * @param onBody is given all of a buffer
+   */
+  whole(onBody: (body: Bytes) => void, onBroken: (cause: Error) => void): void {
+    const parts: Uint8Array[] = []
+    this.#incoming.on('data', (part: Uint8Array) => parts.push(part))
+    this.#incoming.on('end', () => onBody(joined(parts)))
+    this.#incoming.on('error', onBroken)
   }
 }
 
@@ -85,17 +93,17 @@ async function* partsOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** In a buffer of its own: a part that has one already, as Node's parser gives it, is taken as it is. */
-function joined(parts: readonly Uint8Array[]): ArrayBuffer {
+/** In a buffer of its own: a part that has one already, as Node's parser gives it, is not copied. */
+function joined(parts: readonly Uint8Array[]): Bytes {
   const [first] = parts
   if (parts.length === 1 && first?.byteLength === first?.buffer.byteLength && first?.buffer instanceof ArrayBuffer) {
-    return first.buffer
+    return new Uint8Array(first.buffer)
   }
-  const whole = new Uint8Array(parts.reduce((total, part) => total + part.byteLength, 0))
+  const whole = new Uint8Array(byteLengthOf(parts))
   let offset = 0
   for (const part of parts) {
     whole.set(part, offset)
     offset += part.byteLength
   }
-  return whole.buffer
+  return whole
 }

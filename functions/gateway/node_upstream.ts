@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Bytes } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { abortError } from '../../shared/rpc/deadline.ts'
+import { abortError, listen, unlisten } from '../../shared/rpc/deadline.ts'
 import { CONTENT_TYPES, type HttpCodec, inCodec } from '../../shared/rpc/http.ts'
 import { metadataOfResponse } from '../../shared/rpc/metadata.ts'
 import type { RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
@@ -44,11 +44,12 @@ export function nodeUpstream(resolve?: LookupFunction): Upstream {
       if (!url || !/^https?:$/.test(url.protocol)) {
         throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
       }
+      const { origin } = url
       const root = url.pathname.replace(/\/+$/, '')
       // A stream is worth the web's objects: its items are passed on as they come, at the reader's pace.
       const fetchByAgent = (request: Request) => fetch(request, { dispatcher: agent } as RequestInit)
       const stream = fetchTransport(base, { headers, fetch: fetchByAgent }).send
-      return (request) => request.stream ? stream(request) : call(agent, url.origin, root, request, headers)
+      return (request) => request.stream ? stream(request) : call(agent, origin, root, request, headers)
     },
     close: () => agent.destroy(),
   }
@@ -96,7 +97,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#request = request
     this.#resolve = resolve
     this.#reject = reject
-    request.signal.addEventListener('abort', this.#onAbort, { once: true })
+    listen(request.signal, this.#onAbort)
   }
 
   /** From now on bytes of it may have reached the other side. */
@@ -138,7 +139,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #release(): void {
-    this.#request.signal.removeEventListener('abort', this.#onAbort)
+    unlisten(this.#request.signal, this.#onAbort)
   }
 
   #unreachable(cause: Error): RpcError {

@@ -1,3 +1,4 @@
+import type { Clock } from '../../shared/base/clock.ts'
 import { Inference } from '../../shared/contracts/inference.ts'
 import { isInternal } from '../../shared/contracts/internal.ts'
 import type { HttpAnswer } from '../../shared/rpc/http.ts'
@@ -7,34 +8,49 @@ import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
 import { CALLER, inferenceService } from './inference_service.ts'
 
-/**
- * Answers `POST /rpc/{service}/{method}` for a caller who was let in. Never rejects.
- * @param caller the id of its key, where keys are asked for
- */
-export type RpcAnswer = (
+/** Who answers `POST /rpc/{service}/{method}` for callers who were let in, whatever form their requests have. */
+export interface RpcServing {
+  clock: Clock
+  /**
+   * The way to a service.
+   * @param caller the id of its key, where keys are asked for
+   */
+  choose(service: string, caller: string | undefined): Send
+  /** Hears of each answer: its code ('ok' or an error's), the failure behind an `internal` one, and when its call came. */
+  onAnswer?(service: string, method: string, startedAtMs: number, code: string, failure: RpcError | undefined): void
+}
+
+/** What the gateway does with calls: inference it serves itself, all else goes to an instance that serves it. */
+export function createRpcServing(deps: GatewayDeps): RpcServing {
+  const { clock, metrics } = deps
+  return {
+    clock,
+    choose: serviceSends(deps),
+    onAnswer(service, method, startedAtMs, code, failure) {
+      if (code === 'internal') {
+        deps.log('error', 'call failed', { service, method, cause: String(failure?.cause ?? failure) })
+      }
+      const seconds = (clock.now() - startedAtMs) / 1000
+      metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, labelsOf(code))
+    },
+  }
+}
+
+/** Answers one call, of any kind. Never rejects. */
+export function answerRpc(
+  serving: RpcServing,
   request: HttpRequest,
   service: string,
   method: string,
   caller: string | undefined,
-) => Promise<HttpAnswer>
-
-/** What the gateway does with a call: inference it serves itself, all else goes to an instance that serves it. */
-export function createRpcAnswer(deps: GatewayDeps): RpcAnswer {
-  const choose = serviceSends(deps)
-  return (request, service, method, caller) => {
-    const startedAtMs = deps.clock.now()
-    return answerHttp(choose(service, caller), request, service, method, {
-      clock: deps.clock,
-      caller,
-      onAnswer(code, failure) {
-        if (code === 'internal') {
-          deps.log('error', 'call failed', { service, method, cause: String(failure?.cause ?? failure) })
-        }
-        const seconds = (deps.clock.now() - startedAtMs) / 1000
-        deps.metrics.observeSeconds('rpc_server_call_duration_seconds', seconds, labelsOf(code))
-      },
-    })
-  }
+): Promise<HttpAnswer> {
+  const { clock } = serving
+  const startedAtMs = clock.now()
+  return answerHttp(serving.choose(service, caller), request, service, method, {
+    clock,
+    caller,
+    onAnswer: (code, failure) => serving.onAnswer?.(service, method, startedAtMs, code, failure),
+  })
 }
 
 /**

@@ -6,7 +6,7 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
 import { Metrics } from '../../shared/base/metrics.ts'
 import { newId } from '../../shared/base/random.ts'
-import { answerHttp } from '../../shared/rpc/http_server.ts'
+import type { Send } from '../../shared/rpc/send.ts'
 import { ServedSockets } from '../../shared/rpc/served_sockets.ts'
 import { memoryOnce } from '../../shared/stores/once_store.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
@@ -78,10 +78,9 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
       return 'gateway'
     },
   }
-  const serve = nodeRpc(
-    { mode: 'keys', ring },
-    (request, service, method) => answerHttp(relay.hub.send, request, service, method, { clock: systemClock }),
-  )
+  // Whose call it is the gateway says in it: the token that lets the gateway in names nobody.
+  const send: Send = (request) => relay.hub.send({ ...request, caller: undefined })
+  const serve = nodeRpc({ mode: 'keys', ring }, { clock: systemClock, choose: () => send })
   const server = createServer({ keepAliveTimeout: DEFAULTS.keepAliveMs }, (incoming, outgoing) => {
     if (serve(incoming, outgoing)) return
     const alive = incoming.method === 'GET' && (incoming.url === '/livez' || incoming.url === '/readyz')

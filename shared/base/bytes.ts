@@ -40,12 +40,17 @@ export function alignUp(value: number, step: number): number {
   return Math.ceil(value / step) * step
 }
 
-const HEX = Array.from({ length: 256 }, (_, value) => value.toString(16).padStart(2, '0'))
+const DIGITS = encodeUtf8('0123456789abcdef')
 
+/** Lower-case hexadecimal digits, two for each byte. Written as bytes: to join as many texts leaves each of them behind. */
 export function toHex(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += HEX[byte]
-  return text
+  const digits = new Uint8Array(bytes.byteLength * 2)
+  for (let i = 0; i < bytes.byteLength; i++) {
+    const byte = bytes[i] ?? 0
+    digits[2 * i] = DIGITS[byte >> 4] ?? 0
+    digits[2 * i + 1] = DIGITS[byte & 15] ?? 0
+  }
+  return decodeUtf8(digits)
 }
 
 /** SHA-256 as 64 lower-case hex digits. */

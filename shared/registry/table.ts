@@ -73,8 +73,9 @@ export class RegistryTable {
 
   /** What `instances` would give, if it is at hand and need not be asked for: callers then need not wait a turn. */
   fresh(service: string): readonly LeasedInstance[] | undefined {
-    const entry = this.#read(service)
-    if (!entry || this.#isDue(entry) || this.#refreshing.has(service)) return undefined
+    const nowMs = this.#deps.clock.now()
+    const entry = this.#read(service, nowMs)
+    if (!entry || this.#isDue(entry, nowMs) || this.#refreshing.has(service)) return undefined
     return entry.known.instances.length > 0 ? entry.known.instances : undefined
   }
 
@@ -140,10 +141,9 @@ export class RegistryTable {
     await this.#refresh(service)
   }
 
-  #read(service: string): Entry | undefined {
+  #read(service: string, nowMs = this.#deps.clock.now()): Entry | undefined {
     const entry = this.#entries.get(service)
     if (!entry) return undefined
-    const nowMs = this.#deps.clock.now()
     entry.readAtMs = nowMs
     // The order need not be exact, and a Map that is rewritten with each call costs more than the rest of the reading.
     if (nowMs - entry.placedAtMs < REORDER_MS) return entry
@@ -154,9 +154,9 @@ export class RegistryTable {
   }
 
   /** Due a while after the last question, answered or not: a store in trouble is not asked more often for it. */
-  #isDue({ askedAtMs, doubted, failed }: Entry): boolean {
+  #isDue({ askedAtMs, doubted, failed }: Entry, nowMs = this.#deps.clock.now()): boolean {
     const waitMs = doubted && !failed ? DEFAULTS.registryMinRefreshMs : DEFAULTS.registryRefreshMs
-    return this.#deps.clock.now() - askedAtMs >= waitMs
+    return nowMs - askedAtMs >= waitMs
   }
 
   /** One question to the store at a time for each service, however many calls want the answer. */

@@ -11,6 +11,7 @@ import type { CallOutcome } from './breaker.ts'
 import { deservesFallback, LastAnswers, staticAnswer } from './fallback.ts'
 import { hedge } from './hedge.ts'
 import { type Call, choose, chooseFresh, type ChooserDeps, type Target } from './choose.ts'
+import type { OutstandingCall } from './load.ts'
 import { Matcher } from './match.ts'
 import type { Fallback } from './policy.ts'
 import { type RoutedServiceDeps, RoutedServices } from './routed_service.ts'
@@ -104,12 +105,14 @@ export function createRouter(deps: RouterDeps): Send {
         services.saw(service, found instanceof Promise ? await arrived(call, found) : found)
         const target = choose(chooser, call)
         if (call.attempts === 0) budget.deposit()
+        // Where there is no hedge the attempt is made here, and not by `attempt`: each async function costs every call.
+        const alone = policy.hedge ? undefined : begin(call, target, request)
         try {
-          const response = await (policy.hedge ? hedged(call, target) : attempt(call, target, request))
+          const response = alone ? answered(call, alone, await send(call, alone)) : await hedged(call, target)
           outcome = 'answered'
           return withAttempts(response, attemptsOf(call))
         } catch (thrown) {
-          const error = thrown as RpcError
+          const error = alone ? failed(call, alone, thrown) : thrown as RpcError
           const elapsedMs = clock.now() - call.startedAtMs
           outcome = outcomeOf(verdictOf(error, elapsedMs, service.book.usualMs))
           const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
@@ -156,30 +159,48 @@ export function createRouter(deps: RouterDeps): Send {
   }
 
   /** @throws RpcError always, whatever was thrown */
-  async function attempt(call: Call, { instance, equals, send }: Target, request: RpcRequest): Promise<RpcResponse> {
-    const { service, policy } = call
-    const isFirst = ++call.attempts === 1
-    const out = service.book.begin(instance.id)
+  async function attempt(call: Call, target: Target, request: RpcRequest): Promise<RpcResponse> {
+    const begun = begin(call, target, request)
     try {
-      // Each hop is told what is left, not what there was at first.
-      const sent = isFirst ? request : { ...request, timeoutMs: Math.max(1, remainingMs(call)) }
-      const response =
-        await (policy.attemptTimeoutMs === undefined ? send(sent) : timed(send, sent, policy.attemptTimeoutMs))
-      const tookMs = service.ended(out, instance.id, equals, 'answered')
-      if (policy.hedge && isFirst) service.latencyOf(request.method).add(tookMs)
-      if (response.kind === 'unary') return response
-      const end = service.book.beginStream(instance.id)
-      return { ...response, payloads: holding(response.payloads, request.signal, end) }
+      return answered(call, begun, await send(call, begun))
     } catch (thrown) {
-      const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
-      const waitedMs = clock.now() - out.value.startedAtMs
-      const verdict = verdictOf(error, waitedMs, service.book.usualMs)
-      service.ended(out, instance.id, equals, verdict, error.unanswered)
-      // One that was overtaken would have taken longer yet: not to count it would make hedges breed hedges.
-      if (policy.hedge && isFirst && verdict === 'given up') service.latencyOf(request.method).add(waitedMs)
-      if (error.code === 'unavailable') deps.onUnreachable(request.service)
-      throw error
+      throw failed(call, begun, thrown)
     }
+  }
+
+  function begin(call: Call, target: Target, request: RpcRequest): Attempt {
+    const isFirst = ++call.attempts === 1
+    return { target, request, isFirst, out: call.service.book.begin(target.instance.id) }
+  }
+
+  function send(call: Call, { target, request, isFirst }: Attempt): Promise<RpcResponse> {
+    const { attemptTimeoutMs } = call.policy
+    // Each hop is told what is left, not what there was at first.
+    const sent = isFirst ? request : { ...request, timeoutMs: Math.max(1, remainingMs(call)) }
+    return attemptTimeoutMs === undefined ? target.send(sent) : timed(target.send, sent, attemptTimeoutMs)
+  }
+
+  function answered(call: Call, { target, request, isFirst, out }: Attempt, response: RpcResponse): RpcResponse {
+    const { service, policy } = call
+    const { instance, equals } = target
+    const tookMs = service.ended(out, instance.id, equals, 'answered')
+    if (policy.hedge && isFirst) service.latencyOf(request.method).add(tookMs)
+    if (response.kind === 'unary') return response
+    const end = service.book.beginStream(instance.id)
+    return { ...response, payloads: holding(response.payloads, request.signal, end) }
+  }
+
+  /** Takes note of a failure, whatever was thrown. */
+  function failed(call: Call, { target, request, isFirst, out }: Attempt, thrown: unknown): RpcError {
+    const { service, policy } = call
+    const error = request.signal.aborted ? abortError(request.signal.reason) : RpcError.from(thrown)
+    const waitedMs = clock.now() - out.value.startedAtMs
+    const verdict = verdictOf(error, waitedMs, service.book.usualMs)
+    service.ended(out, target.instance.id, target.equals, verdict, error.unanswered)
+    // One that was overtaken would have taken longer yet: not to count it would make hedges breed hedges.
+    if (policy.hedge && isFirst && verdict === 'given up') service.latencyOf(request.method).add(waitedMs)
+    if (error.code === 'unavailable') deps.onUnreachable(request.service)
+    return error
   }
 
   async function timed(send: Send, request: RpcRequest, timeoutMs: number): Promise<RpcResponse> {
@@ -221,6 +242,14 @@ export function createRouter(deps: RouterDeps): Send {
   function refused(by: 'bulkhead' | 'breaker'): void {
     metrics.count('shoal_router_refused_total', { by })
   }
+}
+
+/** One attempt of a call under way. */
+interface Attempt {
+  target: Target
+  request: RpcRequest
+  isFirst: boolean
+  out: OutstandingCall
 }
 
 function isOpen({ service }: RpcRequest, retryAfterMs: number): RpcError {

@@ -85,10 +85,9 @@ function pickAmong(
 }
 
 /** Those near before all, or those elsewhere. */
-function* inOrder(sound: Instances, near: ChooserDeps['near'], isFarFirst: boolean): Generator<Instances> {
+function inOrder(sound: Instances, near: ChooserDeps['near'], isFarFirst: boolean): readonly Instances[] {
   const close = near?.(sound) ?? sound
-  if (close !== sound) yield isFarFirst ? without(sound, close) : close
-  yield sound
+  return close === sound ? [sound] : [isFarFirst ? without(sound, close) : close, sound]
 }
 
 function without(set: Instances, others: Instances): Instances {

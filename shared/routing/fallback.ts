@@ -38,7 +38,7 @@ export class LastAnswers {
     this.#answers.delete(key)
     // A copy: the bytes may be a view of a buffer that is much longer.
     const { codec, body } = response.payload
-    this.#answers.set(key, { ...response, payload: { codec, body: body.slice() } })
+    this.#answers.set(key, { ...response, payload: { codec, body: new Uint8Array(body) } })
     const [oldest] = this.#answers.keys()
     if (this.#answers.size > LIMITS.maxLastAnswers && oldest !== undefined) this.#answers.delete(oldest)
   }

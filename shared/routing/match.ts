@@ -19,19 +19,28 @@ export type Tiers = readonly (readonly LeasedInstance[])[]
 /** Ranges and groups remembered per table: callers choose them freely. */
 const MAX_REMEMBERED = 64
 
+/** What was found in one table: for whoever takes any version of the default group, and by group and range. */
+interface Remembered {
+  any: Tiers | undefined
+  readonly byWish: Map<string, Tiers>
+}
+
 /** Finds instances by version and group. A table stays the same for many calls, so answers are remembered with it. */
 export class Matcher {
-  readonly #known = new WeakMap<readonly LeasedInstance[], Map<string, Tiers>>()
+  readonly #known = new WeakMap<readonly LeasedInstance[], Remembered>()
 
   /** @throws RpcError `not_found` or `failed_precondition`, saying what there is instead */
   match(all: readonly LeasedInstance[], wanted: Wanted): Tiers {
     let known = this.#known.get(all)
-    if (!known) this.#known.set(all, known = new Map())
+    if (!known) this.#known.set(all, known = { any: undefined, byWish: new Map() })
+    // What nearly all ask for: no key need be written for it.
+    if (wanted.version === '' && wanted.group === 'default') return known.any ??= findTiers(all, wanted)
+    const { byWish } = known
     const key = `${wanted.group} ${wanted.version}`
-    let tiers = known.get(key)
+    let tiers = byWish.get(key)
     if (!tiers) {
       tiers = findTiers(all, wanted)
-      if (known.size < MAX_REMEMBERED) known.set(key, tiers)
+      if (byWish.size < MAX_REMEMBERED) byWish.set(key, tiers)
     }
     return tiers
   }

@@ -290,6 +290,24 @@ export const policySuite: Suite = {
       for (const fields of others) assert.equal(codeOf(await ask('299', fields)), 'not_found')
     },
 
+    'a fallback: the last good answer is kept as a copy, of bytes that slice without one too': async () => {
+      const bench = new RouterBench(instances(2), 1, { fallback: { lastGood: true } })
+      const read = new Uint8Array(1024)
+      // As Node's Buffers do, which are views of what was read from a socket.
+      class View extends Uint8Array<ArrayBuffer> {
+        override slice(from?: number, to?: number): Uint8Array<ArrayBuffer> {
+          return this.subarray(from, to)
+        }
+      }
+      const { written } = new TextEncoder().encodeInto('fine', read)
+      const body = new View(read.buffer, 0, written)
+      bench.serve = () => Promise.resolve({ kind: 'unary', metadata: {}, payload: { codec: 'json', body } })
+      await bench.call({ payload: json('same') })
+      read.fill(0)
+      bench.table = []
+      assert.equal(valueOf(await bench.call({ payload: json('same') })), 'fine')
+    },
+
     'a fallback: another service, once': async () => {
       const policies = { fallback: { service: 'demo.Other' } }
       const bench = new RouterBench(
