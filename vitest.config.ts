@@ -13,8 +13,10 @@ export default defineConfig({
     maxWorkers: 2,
     // Workers that tests hold by hand answer what they like: those tests that are about it switch it on.
     env: { SHOAL_SPOT_CHECKS: '0' },
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Far beyond what any takes on a machine of its own: a wait ends when what it waits for has come, not when time is up.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     // A real failure must not hide behind a second try.
     retry: 0,
   },

@@ -1,9 +1,32 @@
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import type { Log } from '../../shared/base/log.ts'
 import type { DeviceWish } from '../../shared/engine/detect.ts'
 
+/**
+ * What is left out of Chromium. The pages of its address bar are a renderer more for each window, and half of what a window
+ * costs; of switches given twice the last counts, so that the rest is what Playwright leaves out, as far as it matters here:
+ * requests to others when it starts, and what may come between a page and a gateway.
+ */
+const DISABLED_FEATURES = [
+  'WebUIOmniboxAimPopup',
+  'WebUIOmniboxPopup',
+  'AimEnabled',
+  'NetworkTimeServiceQuerying',
+  'OptimizationHints',
+  'PreconnectToSearch',
+  'AvoidUnnecessaryBeforeUnloadCheckSync',
+  'DestroyProfileOnBrowserClose',
+  'HttpsFirstBalancedModeAutoEnable',
+  'HttpsUpgrades',
+  'LensOverlay',
+  'MediaRouter',
+  'PaintHolding',
+  'ThirdPartyStoragePartitioning',
+]
+
 /** Headless Chromium that computes on a GPU and talks to nobody but the gateway. */
 export const CHROMIUM_FLAGS = [
+  `--disable-features=${DISABLED_FEATURES}`,
   '--no-sandbox',
   '--disable-quic',
   '--no-first-run',
@@ -25,6 +48,8 @@ export interface ChromiumWorker {
 }
 
 export async function launchChromium(executablePath: string): Promise<Browser> {
+  // As large as all the rest of Shoal: who starts no Chromium, as `shoal train` at most times, starts sooner without it.
+  const { chromium } = await import('playwright-core')
   return await chromium.launch({
     executablePath,
     headless: true,

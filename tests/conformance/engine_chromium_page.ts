@@ -1,5 +1,5 @@
 /** What the page of engine_chromium.test.ts runs: engines in dedicated Workers, as a tab has them. */
-import { assert } from 'chai'
+import type { DeviceInfo, Engine, LoadedModel } from '../../shared/engine/engine.ts'
 import { linkEngine } from '../../shared/engine/engine_link.ts'
 import { type EngineStart, spawnEngineWorker } from '../../shared/engine/spawn_web.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
@@ -11,56 +11,62 @@ import { randomTensor, referenceConvolution } from './engine_reference.ts'
 import { engineSuite, networkOutputs } from './engine_suite.ts'
 
 const WORKER = '/assets/engine_worker.js'
-/** The same engine with a hook that destroys its device. */
+/** The same engine with a hook that destroys its device, and without a first run that shows that it computes right. */
 const FRAGILE_WORKER = '/assets/fragile_engine_worker.js'
 
 type Start = Omit<EngineStart, 'port'>
 
 const open = (start: Start) => linkEngine({ spawn: () => spawnEngineWorker(WORKER, start) })
 
-export function conformance(name: string, start: Start): Promise<CaseResult[]> {
-  return runSuites([engineSuite(name, () => open(start))])
+/** What one engine showed. */
+export interface Seen {
+  info: DeviceInfo
+  /** Of the network that all devices must agree on. */
+  outputs: number[]
+  convolution: WrongConvolution | undefined
+  results: CaseResult[]
 }
 
-export async function info(start: Start) {
+/** Opens one engine, for a software adapter takes seconds to compile what an engine tries first, and asks all of it. */
+export async function conformance(name: string, start: Start): Promise<Seen> {
+  const engine = await open(start)
+  const { info } = engine
+  const outputs = await networkOutputs(engine)
+  const convolution = info.device === 'webgpu' ? await wrongConvolution(engine) : undefined
+  // Its last case closes the engine.
+  const results = await runSuites([engineSuite(name, () => Promise.resolve(engine))])
+  return { info, outputs, convolution, results }
+}
+
+export async function info(start: Start): Promise<DeviceInfo> {
   const engine = await open(start)
   await engine.close()
   return engine.info
 }
 
-/** The largest difference between the two devices' results for one network. */
-export async function difference(): Promise<number> {
-  const [webgpu, wasm] = await Promise.all([open({ wish: 'webgpu' }), open({ wish: 'wasm' })])
-  try {
-    assert.deepEqual([webgpu.info.device, wasm.info.device], ['webgpu', 'wasm'])
-    const [left, right] = await Promise.all([networkOutputs(webgpu), networkOutputs(wasm)])
-    assert.equal(left.length, right.length)
-    return left.reduce((most, value, i) => Math.max(most, Math.abs(value - (right[i] ?? NaN))), 0)
-  } finally {
-    await Promise.all([webgpu.close(), wasm.close()])
-  }
+/** What WebGPU makes of a convolution by itself, how far it is off, and what the engine makes of it. */
+interface WrongConvolution {
+  trusted: LoadedModel
+  trustedError: number
+  guarded: LoadedModel
+  guardedError: number
 }
 
-/** What WebGPU makes of a convolution by itself, how far it is off, and what the engine makes of it. */
-export async function wrongConvolution() {
+async function wrongConvolution(engine: Engine): Promise<WrongConvolution> {
   const weights = randomTensor([4, 6, 3, 3], 1)
   const x = randomTensor([1, 6, 5, 5], 2)
   const right = referenceConvolution(x, weights, 1)
-  const engine = await open({ wish: 'webgpu' })
   const errorOf = async (key: string) => {
     const { outputs } = await engine.run(key, { x })
+    await engine.unload(key)
     return [...outputs.y?.data as Float32Array].reduce(
       (most, y, i) => Math.max(most, Math.abs(y - (right[i] ?? NaN))),
       0,
     )
   }
-  try {
-    const trusted = await engine.load('trusted', convolution(weights, 1), { trusted: true })
-    const guarded = await engine.load('guarded', convolution(weights, 1))
-    return { trusted, trustedError: await errorOf('trusted'), guarded, guardedError: await errorOf('guarded') }
-  } finally {
-    await engine.close()
-  }
+  const trusted = await engine.load('trusted', convolution(weights, 1), { trusted: true })
+  const guarded = await engine.load('guarded', convolution(weights, 1))
+  return { trusted, trustedError: await errorOf('trusted'), guarded, guardedError: await errorOf('guarded') }
 }
 
 declare global {
@@ -72,7 +78,7 @@ declare global {
 export async function destroyDevice(): Promise<Recovery> {
   const channel = new BroadcastChannel('fragile')
   try {
-    return await loseAndRecover(FRAGILE_WORKER, () => channel.postMessage('destroy'))
+    return await loseAndRecover(() => channel.postMessage('destroy'))
   } finally {
     channel.close()
   }
@@ -80,7 +86,7 @@ export async function destroyDevice(): Promise<Recovery> {
 
 /** Crashes the GPU process under running calls. */
 export function crashGpu(): Promise<Recovery> {
-  return loseAndRecover(WORKER, () => crashGpuProcess())
+  return loseAndRecover(() => crashGpuProcess())
 }
 
 interface Recovery {
@@ -92,10 +98,10 @@ interface Recovery {
   values: number[]
 }
 
-async function loseAndRecover(worker: string, lose: () => void | Promise<void>): Promise<Recovery> {
+async function loseAndRecover(lose: () => void | Promise<void>): Promise<Recovery> {
   const model = identityModel('float32', ['N'])
   const x = Tensor.from('float32', [2], [1, 2])
-  const engine = await linkEngine({ spawn: () => spawnEngineWorker(worker, { wish: 'webgpu' }) })
+  const engine = await linkEngine({ spawn: () => spawnEngineWorker(FRAGILE_WORKER, { wish: 'webgpu' }) })
   try {
     const fresh = new Promise<void>((resolve) => engine.onRestart(() => resolve()))
     await engine.load('model', model)

@@ -9,9 +9,11 @@ import { writeSafetensors } from '../../shared/training/safetensors.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
 import { type RunningGateway, startNodeGateway } from '../../functions/gateway/node.ts'
 import { type Running, startCli } from '../fixtures/process.ts'
+import { extent } from './figures.ts'
 
 const [INPUTS, CLASSES, ROWS] = [64, 8, 2048]
-const [BATCH, EPOCHS] = [64, 12]
+const BATCH = 64
+const EPOCHS = extent({ quick: 6, thorough: 12 })
 export const CHECKPOINT_STEPS = 10
 /** Half a minute on a machine of their own; many start processes, which takes ten times as long on a crowded one. */
 export const PATIENCE_MS = 300_000

@@ -9,7 +9,6 @@ import { headline, openGateway, openPage, text, withBrowser, workersOf } from '.
 withBrowser()
 
 describe('join page', () => {
-  // It starts a software GPU twice.
   it('serves on WebGPU when told to, is listed, and leaves', { timeout: 120_000 }, async () => {
     const gateway = await openGateway()
     const page = await openPage(`${gateway}/join?device=webgpu`)
@@ -29,14 +28,20 @@ describe('join page', () => {
     expect(await text(page, '#reason')).toMatch(/WebGPU was asked for/)
     expect(await page.locator('#software-note').isVisible()).toBe(true)
 
+    await page.close()
+    await expect.poll(() => workersOf(gateway)).toEqual([])
+  })
+
+  it('stops when told to, and serves again', async () => {
+    const gateway = await openGateway()
+    const page = await openPage(`${gateway}/join?device=wasm`)
+    await headline(page, 'Serving')
     await page.click('#toggle')
     await headline(page, 'Not serving')
     await expect.poll(() => workersOf(gateway)).toEqual([])
     await page.click('#toggle')
     await headline(page, 'Serving')
     expect(await workersOf(gateway)).toHaveLength(1)
-    await page.close()
-    await expect.poll(() => workersOf(gateway)).toEqual([])
   })
 
   it('chooses WASM by itself where the adapter is a software one', async () => {

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Browser, Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { DEMO_MODEL_NAME, readDemoModel } from '../../../functions/demo/files.ts'
 import { type RunningGateway, startNodeGateway } from '../../../functions/gateway/node.ts'
@@ -10,9 +10,12 @@ import { silentLog } from '../../../shared/base/log.ts'
 import type { KeyRecord } from '../../../shared/stores/keys.ts'
 import { launchChromium } from '../chromium.ts'
 
+const PATIENCE_MS = 90_000
+
 let browser: Browser
-/** Pages opened by a test, and what went wrong in them. */
-const pages: Page[] = []
+/** The profile of the test that runs; what its pages keep they keep by gateway, and by tab. */
+let profile: Promise<BrowserContext> | undefined
+/** What went wrong in the pages that a test opened. */
 export const problems: string[] = []
 const gateways: { gateway: RunningGateway; dataDir: string }[] = []
 
@@ -25,7 +28,8 @@ export function withBrowser(): void {
 
   afterEach(async () => {
     // With its context go the sockets that a browser keeps open: a gateway waits for them.
-    for (const page of pages.splice(0)) await page.context().close()
+    await (await profile)?.close()
+    profile = undefined
     for (const { gateway, dataDir } of gateways.splice(0)) {
       await gateway.close()
       await rm(dataDir, { recursive: true })
@@ -51,11 +55,9 @@ export async function openGateway(keys: readonly KeyRecord[] = [], adminKey = ''
   return gateway.url
 }
 
-/** A page in a profile of its own: any error in it, and any violation of its content security policy, fails the test. */
+/** A page in a window of the test's own: any error in it, and any violation of its content security policy, fails the test. */
 export async function openPage(url: string): Promise<Page> {
-  const context = await browser.newContext()
-  const page = await context.newPage()
-  pages.push(page)
+  const page = await (await (profile ??= newProfile())).newPage()
   page.on('pageerror', (error) => problems.push(`${page.url()}: ${error.message}`))
   page.on('console', (message) => {
     // The browser itself reports each refused request; asking without a key is how the page learns that it needs one.
@@ -68,6 +70,13 @@ export async function openPage(url: string): Promise<Page> {
   )
   await page.goto(url)
   return page
+}
+
+/** With patience for a machine that others keep busy. */
+async function newProfile(): Promise<BrowserContext> {
+  const context = await browser.newContext()
+  context.setDefaultTimeout(PATIENCE_MS)
+  return context
 }
 
 export const headline = (page: Page, text: string) => page.locator('#headline', { hasText: text }).waitFor()
