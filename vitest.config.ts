@@ -1,5 +1,6 @@
 import process from 'node:process'
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './tests/longest_first.ts'
 
 /** Triton's own client cannot be installed from a registry: its test is there for whoever has its source. */
 const triton = process.env.SHOAL_TRITON_CLIENT ? [] : ['tests/interop/triton_client.test.ts']
@@ -9,8 +10,9 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     exclude: ['tests/runtime/deno/**', 'tests/bench/**', '**/node_modules/**', ...triton],
     pool: 'forks',
-    // Three take a tenth less time on two cores, and some fault tests then measure each other's load.
-    maxWorkers: 2,
+    // One more than cores: at any time some wait.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     // Workers that tests hold by hand answer what they like: those tests that are about it switch it on.
     env: { SHOAL_SPOT_CHECKS: '0' },
     // Far beyond what any takes on a machine of its own: a wait ends when what it waits for has come, not when time is up.

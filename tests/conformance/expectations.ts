@@ -11,12 +11,15 @@ export async function refusal(call: Promise<unknown>): Promise<RpcError> {
   throw new Error('Expected an RpcError, but the call succeeded')
 }
 
-/** Asks again and again, letting time go by in between, until the answer is yes; gives up after a great many times. */
+/**
+ * Asks again and again, letting time go by in between, until the answer is yes. Gives up after a great many times: a minute
+ * and more by the clock, since a machine that others keep busy takes many times as long as one of its own.
+ */
 export async function eventually(
   ask: () => Promise<boolean>,
   elapse: (ms: number) => Promise<void> = realTime,
 ): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
+  for (let tries = 0; tries < 3000; tries++) {
     if (await ask()) return
     await elapse(20)
   }

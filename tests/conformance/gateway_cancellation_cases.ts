@@ -7,6 +7,9 @@ import { type HeldRun, type HeldWorker, joinHeldWorker } from './gateway_held_wo
 import { ask, inferenceAt } from './gateway_http.ts'
 import { metricAt } from './gateway_metrics.ts'
 
+/** A deadline that a call outlives neither in the queue nor on the worker, and by which it has surely come there. */
+const ARRIVES_MS = 1_500
+
 const INFER = '/v2/models/held/infer'
 
 /**
@@ -46,7 +49,7 @@ export function cancellationCases(at: () => string): void {
   it('takes a waiting call whose time is over out of the queue', async () => {
     const { runs, answers } = await occupy([1, 2])
     const before = await dropped('queued')
-    const late = await call(3, { headers: { 'connect-timeout-ms': '50' } })
+    const late = await call(3, { headers: { 'connect-timeout-ms': String(ARRIVES_MS) } })
     expect([late.status, late.json.error]).toEqual([504, expect.stringMatching(/deadline/)])
     await eventually(async () => await dropped('queued') === before + 1)
     const next = call(4)
@@ -137,11 +140,11 @@ export function cancellationCases(at: () => string): void {
     const before = await dropped('running')
     const x = Tensor.from('float32', [2, 3], new Float32Array(6).fill(5))
     const error = refusal(
-      inferenceAt(at(), { codec: 'json' }).infer({ model: 'held', inputs: { x } }, { timeoutMs: 50 }),
+      inferenceAt(at(), { codec: 'json' }).infer({ model: 'held', inputs: { x } }, { timeoutMs: ARRIVES_MS }),
     )
     const over = await ask(at(), 'POST', '/rpc/shoal.Inference/infer', {
       json: { model: 'held', inputs: { x } },
-      headers: { 'connect-timeout-ms': '50' },
+      headers: { 'connect-timeout-ms': String(ARRIVES_MS) },
     })
     expect([over.status, over.json]).toEqual([504, {
       code: 'deadline_exceeded',

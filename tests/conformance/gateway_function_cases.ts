@@ -97,7 +97,8 @@ export function functionCases(at: () => string, way: Way): void {
   })
 
   it('ends a call in time, here and there', async () => {
-    const late = await refusal(client().wait({ name: 'late' }, { timeoutMs: 150 }))
+    // So long that it has come to the function by then.
+    const late = await refusal(client().wait({ name: 'late' }, { timeoutMs: 1_500 }))
     expect(late.code).toBe('deadline_exceeded')
     await eventually(() => Promise.resolve(probe.stopped.includes('late')))
   })

@@ -9,11 +9,11 @@ import { eventually } from '../conformance/expectations.ts'
 import { ask } from '../conformance/gateway_http.ts'
 import { denoPath } from '../conformance/start_deno_gateway.ts'
 import { ROOT, type Running, startCli, startProcess, temporaryFolder } from '../fixtures/process.ts'
-import { report } from './figures.ts'
+import { extent, report } from './figures.ts'
 import { Slow } from './slow_function.ts'
 
 const CALLERS = 16
-const CALLS = 400
+const CALLS = extent({ quick: 240, thorough: 400 })
 
 const running: Running[] = []
 let folder: Awaited<ReturnType<typeof temporaryFolder>>

@@ -6,13 +6,13 @@ import { affineModel } from '../fixtures/models.ts'
 import { type Running, startCli, temporaryFolder } from '../fixtures/process.ts'
 import { startWorkerdGateway } from '../runtime/start_workerd_gateway.ts'
 import { busyModel } from './busy_model.ts'
-import { report } from './figures.ts'
+import { extent, report } from './figures.ts'
 import { callAll, WEIGHTS } from './gateway_pool.ts'
 
 // A relay in a Durable Object loses its memory at any time: when it is moved, updated, or has slept. Real workerd, real workers.
 
-const LOAD = { calls: 160, callers: 8 }
-const EVICTIONS = 4
+const EVICTIONS = extent({ quick: 2, thorough: 4 })
+const LOAD = { calls: 40 * EVICTIONS, callers: 8 }
 
 let gateway: LocalWorkers
 let folder: Awaited<ReturnType<typeof temporaryFolder>>

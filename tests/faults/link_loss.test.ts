@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { Tensor } from '../../shared/wire/tensor.ts'
-import { eventually } from '../conformance/expectations.ts'
+import { eventually, realTime } from '../conformance/expectations.ts'
 import { ask, inferenceAt } from '../conformance/gateway_http.ts'
 import { metricAt } from '../conformance/gateway_metrics.ts'
 import { affine } from '../fixtures/models.ts'
@@ -14,10 +14,10 @@ const ROW = [3, -1, 2]
 /** What two unanswered pings and the wait for them come to, and as much again for a busy machine. */
 const PATIENCE_MS = 5 * DEFAULTS.pingIntervalMs
 
-/** A pool with a model that takes a worker about a second. */
+/** A pool with a model that takes a worker long enough to be seen at it. */
 async function startBusyPool(): Promise<GatewayPool> {
   const pool = await startPool()
-  await ask(pool.url, 'PUT', '/models/long/versions/1', { body: busyModel(WEIGHTS, 1024) })
+  await ask(pool.url, 'PUT', '/models/long/versions/1', { body: busyModel(WEIGHTS, 1536) })
   return pool
 }
 
@@ -28,8 +28,7 @@ const call = (pool: GatewayPool, model = 'long') =>
 const named = async (pool: GatewayPool, name: string) => (await pool.workers()).find((worker) => worker.name === name)
 
 /** Waits long: silence takes half a minute to mean something. */
-const inTime = (question: () => Promise<boolean>) =>
-  eventually(question, () => new Promise((resolve) => setTimeout(resolve, PATIENCE_MS / 500)))
+const inTime = (question: () => Promise<boolean>) => eventually(question, () => realTime(PATIENCE_MS / 2000))
 
 const RIGHT = String(affine(WEIGHTS, ROW))
 

@@ -20,7 +20,8 @@ afterAll(() => scene?.[Symbol.asyncDispose]())
 const EPOCHS = extent({ quick: 1, thorough: 7 })
 const STEPS = EPOCHS * STEPS_PER_EPOCH
 
-const OPTIMIZERS = ['momentum', 'adam'] as const
+/** They train on the same gradients, of which adam makes more of what is small. */
+const OPTIMIZERS = (['adam', 'momentum'] as const).slice(0, extent({ quick: 1, thorough: 2 }))
 const TEAMS = ['webgpu', 'mixed', 'wasm'] as const
 
 interface Trained {

@@ -106,8 +106,8 @@ it('is quiet when nobody has asked for a while', async () => {
   await drain.quiet(60_000, 60_000)
   await caller(url)()
   let isQuiet = false
-  const quiet = drain.quiet(60_000, 300).then(() => isQuiet = true)
-  await realTime(100)
+  const quiet = drain.quiet(60_000, 1_500).then(() => isQuiet = true)
+  await realTime(20)
   expect(isQuiet).toBe(false)
   await quiet
   await drain.end(60_000)
