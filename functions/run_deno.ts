@@ -8,7 +8,11 @@ import { environment, type RunningFunction, type RunOptions } from './run_functi
 /** Where sockets for calls are opened, below whatever path a proxy puts before it. */
 const PATH = /\/rpc$/
 
-/** Runs a function as a process on Deno: over HTTP and over sockets, its lease renewed while it lives. */
+/**
+ * Runs a function as a process on Deno: over HTTP and over sockets, its lease renewed while it lives. Calls end when their
+ * caller hangs up, which a request's signal tells: as the standard has it with `"unstable": ["no-legacy-abort"]` in
+ * deno.json; without, Deno aborts it after each answer too, and says so once.
+ */
 export async function runOnDeno(served: ServedFunction, options: RunOptions = {}): Promise<RunningFunction> {
   const { port = 0, hostname = '127.0.0.1', sockets = true } = options
   const server = Deno.serve({ port, hostname, onListen() {} }, (request) => {

@@ -1,10 +1,13 @@
-/** Shoal's library: contracts, typed clients, functions, tensors. */
+/** Shoal's library: contracts, typed clients, functions, tensors. What is not exported here may change. */
 export { defineService, serverStreaming, type ServiceContract, unary } from './rpc/contract.ts'
 export { type CallOptions, type Client } from './rpc/client.ts'
 export { createClient, type CreateClientOptions, type RegistryOptions, registryTransport } from './create_client.ts'
 export { type RoutingPolicy } from './routing/policy.ts'
 export { type Context, type Handlers } from './rpc/server.ts'
 export { type Interceptor, type Transport } from './rpc/send.ts'
+export { fetchTransport } from './rpc/transports/fetch.ts'
+export { memoryTransport } from './rpc/transports/memory.ts'
+export { connectWebSocket } from './rpc/transports/websocket.ts'
 export { bulkhead, type MethodLimit } from './rpc/bulkhead.ts'
 export { type Deprecation, type DeprecationNotice } from './rpc/deprecation.ts'
 export { type DrainOptions, serve, type ServedFunction, type ServeOptions } from './registry/serve.ts'

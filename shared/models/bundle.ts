@@ -23,7 +23,6 @@ const bundle = z.strictObject({ format: z.literal('shoal-bundle/1'), model: file
 
 export type Bundle = z.infer<typeof bundle>
 export type BundleFile = z.infer<typeof file>
-export const BUNDLE_TYPE = 'application/vnd.shoal.bundle+json'
 
 /** How a bundle begins, and no ONNX file does: '{' would be the start of a group, which protobuf no longer has. */
 const BEGINNING = encodeUtf8('{"format":"shoal-bundle/')

@@ -134,7 +134,6 @@ export class Waiting {
       this.#left(calls)
       taken.push(...calls)
     }
-    for (const { model } of taken) this.#queues.delete(keyOf(model))
     this.settle()
     return taken
   }
@@ -145,15 +144,6 @@ export class Waiting {
     for (const queue of this.#queues.values()) runs += queue.runs
     const queued = model.batchable ? this.#queues.get(keyOf(model))?.rows ?? 0 : 0
     return { rows: Math.max(rows, Math.min(LIMITS.maxBatch, queued)), runs: Math.max(1, runs) }
-  }
-
-  takeAll(): PoolCall[] {
-    const calls = [...this.#queues.values()].flatMap((queue) => queue.takeAll())
-    this.#queues.clear()
-    this.#shares.reset()
-    this.#bytes = 0
-    this.settle()
-    return calls
   }
 
   /** Says that what could be sent has been sent: what is left is a backlog. */

@@ -32,6 +32,8 @@ export interface DrainOptions {
 export type ServedFunction = Hono & {
   scheduled(event: unknown, env: unknown, context: { waitUntil(work: Promise<unknown>): void }): void
   lease: FunctionLease
+  /** Serves calls of this very process: what `memoryTransport` takes, in tests for one. */
+  send: Send
   /** Calls over sockets, where the runtime takes them: functions/run_node.ts and run_deno.ts do. */
   sockets: ServedSockets
   /**
@@ -75,6 +77,7 @@ export function serve<const M extends Methods>(
   })
   return Object.assign(app, {
     lease,
+    send,
     sockets,
     async drain(env: Readonly<Record<string, unknown>>, { graceMs, limitMs }: DrainOptions = {}) {
       isLeaving = true

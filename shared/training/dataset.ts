@@ -22,7 +22,6 @@ export const datasetManifest = z.strictObject({
   /** By default the column "target", "labels" or "label". */
   target: use.optional(),
 })
-export type DatasetManifest = z.infer<typeof datasetManifest>
 
 export interface Dataset {
   readonly files: readonly DataFile[]
