@@ -29,6 +29,11 @@ export function concat(parts: readonly Uint8Array[]): Bytes {
   return joined
 }
 
+/** The bytes in a buffer of their own, which may be transferred: as they are if they fill theirs, else copied. */
+export function owned(bytes: Bytes): Bytes {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice()
+}
+
 export function byteLengthOf(parts: readonly Uint8Array[]): number {
   let total = 0
   for (const part of parts) total += part.byteLength

@@ -9,7 +9,7 @@ import { type Method, type Methods, type ServiceContract, type UnaryMethod, vali
 import { Deadline, untilAborted } from './deadline.ts'
 import { type DeprecationNotice, NOTE_NAME } from './deprecation.ts'
 import { checkMetadata, type Metadata } from './metadata.ts'
-import { intercept, type Interceptor, type RpcRequest, type Send, type Transport } from './send.ts'
+import { intercept, type Interceptor, type RpcRequest, type RpcResponse, type Send, type Transport } from './send.ts'
 import { newTrace } from './trace.ts'
 
 export interface CallOptions {
@@ -107,10 +107,7 @@ async function callUnary(
   const deadline = open(caller, options)
   // Not `using`: it costs a call a third of a microsecond here, and more with cold caches.
   try {
-    const response = await untilAborted(
-      caller.send(toRequest(caller, name, method, checked, options, deadline)),
-      deadline.signal,
-    )
+    const response = await send(caller, toRequest(caller, name, method, checked, options, deadline), deadline)
     if (response.kind !== 'unary') {
       const reason = new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected one value, got a stream`)
       deadline.cancel(reason)
@@ -135,10 +132,7 @@ async function* callStreaming(
   const checked = valid instanceof Promise ? await valid : valid
   using deadline = open(caller, options)
   try {
-    const response = await untilAborted(
-      caller.send(toRequest(caller, name, method, checked, options, deadline)),
-      deadline.signal,
-    )
+    const response = await send(caller, toRequest(caller, name, method, checked, options, deadline), deadline)
     if (response.kind !== 'stream') {
       throw new RpcError('internal', `Cannot read ${outputOf(caller, name)}: expected a stream, got one value`)
     }
@@ -148,6 +142,13 @@ async function* callStreaming(
     // A consumer that stops early must stop the far side too; after the last item this does nothing.
     deadline.cancel(new RpcError('canceled', 'Cannot finish the stream: the caller stopped reading'))
   }
+}
+
+/** The timer starts when the request is on its way: what is done while the other side works delays no answer. */
+function send(caller: MethodCaller, request: RpcRequest, deadline: Deadline): Promise<RpcResponse> {
+  const answer = caller.send(request)
+  deadline.start()
+  return untilAborted(answer, deadline.signal)
 }
 
 function onResponse(caller: MethodCaller, method: string, options: CallOptions, metadata: Metadata): void {
@@ -184,7 +185,7 @@ function outputOf(caller: MethodCaller, name: string): string {
 
 function open(caller: MethodCaller, options: CallOptions): Deadline {
   const timeoutMs = options.timeoutMs ?? caller.options.timeoutMs ?? DEFAULTS.callTimeoutMs
-  return new Deadline(caller.clock, timeoutMs, options.signal)
+  return new Deadline(caller.clock, timeoutMs, options.signal, 'later')
 }
 
 function toRequest(
@@ -203,7 +204,7 @@ function toRequest(
     group: client.group ?? 'default',
     stream: method.kind === 'server_streaming',
     idempotent: method.idempotent,
-    timeoutMs: deadline.remainingMs,
+    timeoutMs: deadline.timeoutMs,
     signal: deadline.signal,
     traceparent: options.traceparent ?? newTrace(),
     metadata: checkMetadata(

@@ -21,32 +21,48 @@ type SignalOfDeadline = Cancellation & { [DEADLINE]?: Deadline }
 export class Deadline implements Disposable {
   readonly #controller = new AbortController()
   readonly #clock: Clock
+  readonly #timeoutMs: number
   readonly #endsAtMs: number
   readonly #parent: Cancellation | undefined
-  readonly #cancelTimer: () => void
-  readonly #onParentAbort: () => void
+  readonly #onParentAbort: (() => void) | undefined
+  #cancelTimer: (() => void) | undefined
+  #ended = false
   /** Called after the signal's own listeners, once. */
-  readonly #listeners: (() => void)[] = []
+  #listeners: (() => void)[] | undefined
 
   /**
    * @param timeoutMs above 0; what is beyond `LIMITS.maxTimeoutMs` is cut to it
+   * @param timer `later` where `start` is called once what cannot wait is done
    * @throws RpcError `invalid_argument` for any other number
    */
-  constructor(clock: Clock, timeoutMs: number, parent?: Cancellation) {
+  constructor(clock: Clock, timeoutMs: number, parent?: Cancellation, timer: 'now' | 'later' = 'now') {
     if (!(timeoutMs > 0)) throw invalid(`Cannot make the call: timeoutMs must be above 0, got ${timeoutMs}`)
-    const boundedMs = Math.min(timeoutMs, LIMITS.maxTimeoutMs)
+    this.#timeoutMs = Math.min(timeoutMs, LIMITS.maxTimeoutMs)
     ;(this.#controller.signal as SignalOfDeadline)[DEADLINE] = this
     this.#clock = clock
-    this.#endsAtMs = clock.now() + boundedMs
+    this.#endsAtMs = clock.now() + this.#timeoutMs
     this.#parent = parent
-    this.#onParentAbort = () => this.cancel(abortError(parent?.reason))
-    this.#cancelTimer = clock.after(boundedMs, () => this.cancel(deadlineExceeded(boundedMs)))
-    if (parent?.aborted) this.#onParentAbort()
-    else if (parent) listen(parent, this.#onParentAbort)
+    if (parent) {
+      this.#onParentAbort = () => this.cancel(abortError(parent.reason))
+      if (parent.aborted) this.#onParentAbort()
+      else listen(parent, this.#onParentAbort)
+    }
+    if (timer === 'now') this.start()
+  }
+
+  /** Starts the timer, unless it is all over. The time counts from the beginning. */
+  start(): void {
+    if (this.#ended || this.#cancelTimer) return
+    this.#cancelTimer = this.#clock.after(this.remainingMs, () => this.cancel(deadlineExceeded(this.#timeoutMs)))
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal
+  }
+
+  /** From the beginning. */
+  get timeoutMs(): number {
+    return this.#timeoutMs
   }
 
   get remainingMs(): number {
@@ -58,21 +74,23 @@ export class Deadline implements Disposable {
     this[Symbol.dispose]()
     if (this.#controller.signal.aborted) return
     this.#controller.abort(reason)
-    for (let listener = this.#listeners.shift(); listener; listener = this.#listeners.shift()) listener()
+    for (let listener = this.#listeners?.shift(); listener; listener = this.#listeners?.shift()) listener()
   }
 
   listen(listener: () => void): void {
-    this.#listeners.push(listener)
+    if (this.#listeners) this.#listeners.push(listener)
+    else this.#listeners = [listener]
   }
 
   unlisten(listener: () => void): void {
-    const at = this.#listeners.indexOf(listener)
-    if (at >= 0) this.#listeners.splice(at, 1)
+    const at = this.#listeners?.indexOf(listener) ?? -1
+    if (at >= 0) this.#listeners?.splice(at, 1)
   }
 
   [Symbol.dispose](): void {
-    this.#cancelTimer()
-    if (this.#parent) unlisten(this.#parent, this.#onParentAbort)
+    this.#ended = true
+    this.#cancelTimer?.()
+    if (this.#parent && this.#onParentAbort) unlisten(this.#parent, this.#onParentAbort)
   }
 }
 

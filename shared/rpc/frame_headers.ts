@@ -17,8 +17,7 @@ export interface FrameContent {
 
 /** Headers of request and response frames: what is left out takes the default that PROTOCOL.md gives. */
 export function writeRequest(request: RpcRequest): FrameContent {
-  const { header, parts } = writePayload(request.payload)
-  return { header: { ...header, ...requestFields(request) }, parts }
+  return writePayload(request.payload, requestFields(request))
 }
 
 /** A request's header without its message. */
@@ -64,11 +63,12 @@ export function readRequest(frame: Frame, trustsCaller = false): Omit<RpcRequest
   return request
 }
 
-export function writePayload(payload: Payload): FrameContent {
-  if (payload.codec === 'value') return writePayload(encodePayload(payload.value, 'tensors'))
+/** @param add the header's other members, which follow the payload's */
+export function writePayload(payload: Payload, add?: Readonly<Record<string, unknown>>): FrameContent {
+  if (payload.codec === 'value') return writePayload(encodePayload(payload.value, 'tensors'), add)
   return payload.codec === 'tensors'
-    ? { header: { message: payload.structure }, parts: payload.parts }
-    : { header: { codec: payload.codec }, parts: [payload.body] }
+    ? { header: { message: payload.structure, ...add }, parts: payload.parts }
+    : { header: { codec: payload.codec, ...add }, parts: [payload.body] }
 }
 
 /** @throws RpcError `invalid_argument` */
@@ -108,13 +108,13 @@ export function encodeFitting(
   { maxFrameBytes, maxMessageBytes }: MessageSizes,
 ): Bytes[] {
   try {
-    const { header, parts } = writePayload(payload)
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes, maxMessageBytes)
+    const { header, parts } = writePayload(payload, add)
+    return encodeFrame({ type, id, header, parts }, maxFrameBytes, maxMessageBytes)
   } catch (thrown) {
     const isOpen = payload.codec === 'tensors' || payload.codec === 'value'
     if (!isOpen || !(thrown instanceof RpcError) || thrown.code !== 'resource_exhausted') throw thrown
-    const { header, parts } = writePayload(encodePayload(decodePayload(payload), 'msgpack'))
-    return encodeFrame({ type, id, header: { ...header, ...add }, parts }, maxFrameBytes, maxMessageBytes)
+    const { header, parts } = writePayload(encodePayload(decodePayload(payload), 'msgpack'), add)
+    return encodeFrame({ type, id, header, parts }, maxFrameBytes, maxMessageBytes)
   }
 }
 

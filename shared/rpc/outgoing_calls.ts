@@ -36,7 +36,8 @@ interface Pending {
   stream: boolean
   /** Set once a stream has begun; it ends with `end`. */
   items?: PayloadQueue
-  release: () => void
+  signal: AbortSignal
+  onAbort: () => void
 }
 
 /** The calls that one side of a socket has made and that have not ended. */
@@ -62,11 +63,10 @@ export class OutgoingCalls {
     }
     const id = this.#takeId()
     return new Promise((resolve, reject) => {
-      const { signal } = request
+      const { signal, stream } = request
       const onAbort = () => this.#giveUp(id, abortError(signal.reason))
       listen(signal, onAbort)
-      const release = () => unlisten(signal, onAbort)
-      this.#pending.set(id, { resolve, reject, release, stream: request.stream })
+      this.#pending.set(id, { resolve, reject, stream, signal, onAbort })
       try {
         this.#options.write(
           encodeFitting('request', id, request.payload, requestFields(request), this.#options.sizes),
@@ -152,7 +152,7 @@ export class OutgoingCalls {
     const pending = this.#pending.get(id)
     if (!pending) return undefined
     this.#pending.delete(id)
-    pending.release()
+    unlisten(pending.signal, pending.onAbort)
     return pending
   }
 

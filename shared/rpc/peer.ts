@@ -10,7 +10,7 @@ import type { Send } from './send.ts'
 export type ControlFrame = Frame & { type: 'hello' | 'welcome' | 'goodbye' }
 
 export interface PeerOptions {
-  /** Hands one message to the socket, which owns it from then on. May throw if it is closed. */
+  /** Hands one message to the socket, which owns it from then on, but not the buffer of a short one. May throw if it is closed. */
   write: (message: Uint8Array<ArrayBuffer>) => void
   /** Hands over all messages of a frame instead, in order, for owners that let short frames overtake long ones. */
   writeFrame?: (messages: readonly Uint8Array<ArrayBuffer>[]) => void
@@ -114,7 +114,7 @@ export class Peer {
     if (!frame) return
     switch (frame.type) {
       case 'request':
-        return void this.#incoming.onRequest(frame)
+        return this.#incoming.onRequest(frame)
       case 'response':
         return this.#outgoing.onResponse(frame)
       case 'chunk':

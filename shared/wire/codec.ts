@@ -2,9 +2,8 @@ import { Encoder, ExtData, type ExtensionCodecType } from '@msgpack/msgpack'
 import { type Bytes, decodeUtf8, EMPTY, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
 import { invalid, RpcError } from './errors.ts'
-import { readScanned } from './msgpack_reader.ts'
+import { readMsgpack } from './msgpack_reader.ts'
 import { NOT_WRITTEN, writePlain } from './msgpack_writer.ts'
-import { scan } from './scan.ts'
 import { scanJson } from './scan_json.ts'
 import { fromJsonValues, Tensor } from './tensor.ts'
 import { headBytes, writeHead } from './tensor_head.ts'
@@ -141,15 +140,13 @@ export function encodeHeader(header: Readonly<Record<string, unknown>>): Uint8Ar
  * @throws RpcError `invalid_argument` for anything PROTOCOL.md does not accept
  */
 export function decode(bytes: Uint8Array): unknown {
-  const { hasTensors } = scan(bytes)
-  const value = readScanned(bytes)
+  const { value, hasTensors } = readMsgpack(bytes)
   return hasTensors ? mapTensors(value, readTensor) : value
 }
 
 /** Decodes a frame's header, in which "$tensor" marks a reference to one of the frame's parts and stays as it is. */
 export function decodeHeader(bytes: Uint8Array): unknown {
-  scan(bytes)
-  return readScanned(bytes)
+  return readMsgpack(bytes).value
 }
 
 /** Encodes a value as JSON text; tensors take their JSON form. */
@@ -180,7 +177,7 @@ export function decodeJson(bytes: Uint8Array): unknown {
   return hasTensors ? mapTensors(value, readJsonTensor) : value
 }
 
-/** Replaces every map that holds "$tensor" by what `read` makes of it, in place. The depth was bounded by a scan. */
+/** Replaces every map that holds "$tensor" by what `read` makes of it, in place. The depth was bounded before. */
 function mapTensors(value: unknown, read: (map: Record<string, unknown>) => unknown): unknown {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
   if (Array.isArray(value)) {

@@ -106,19 +106,21 @@ export class KeyTable {
 }
 
 /** Whether a key can be "$tensor" or a forbidden one, by its length and first byte alone: nearly all keys cannot. */
-function mayBeSpecial(bytes: Uint8Array, start: number, end: number): boolean {
+export function mayBeSpecial(bytes: Uint8Array, start: number, end: number): boolean {
   const length = end - start
   const first = bytes[start]
   return (length === 7 && first === 0x24) || (length === 9 && (first === 0x5f || first === 0x70)) ||
     (length === 11 && first === 0x63)
 }
 
-function isTensorKey(key: string): boolean {
+/** @throws RpcError `invalid_argument` for a key that is not accepted */
+export function isTensorKey(key: string): boolean {
   if (isForbiddenKey(key)) throw invalid(`Cannot decode the message: key "${key}" is not accepted`)
   return key === '$tensor'
 }
 
-function textOf(bytes: Uint8Array, start: number, end: number): string {
+/** @throws RpcError `invalid_argument` unless it is valid UTF-8 */
+export function textOf(bytes: Uint8Array, start: number, end: number): string {
   try {
     return decodeUtf8(bytes.subarray(start, end))
   } catch (cause) {
@@ -126,7 +128,7 @@ function textOf(bytes: Uint8Array, start: number, end: number): string {
   }
 }
 
-function refuseTwice(key: string) {
+export function refuseTwice(key: string) {
   const shown = key.length > 80 ? `${key.slice(0, 77)}...` : key
   return invalid(`Cannot decode the message: key "${shown}" appears twice in one map`)
 }

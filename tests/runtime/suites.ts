@@ -28,6 +28,7 @@ import { policySuite } from '../unit/routing/policy_suite.ts'
 import { suspectsSuite } from '../unit/routing/suspects_suite.ts'
 import { routerSuite } from '../unit/routing/router_suite.ts'
 import { bulkheadSuite } from '../unit/rpc/bulkhead_suite.ts'
+import { callTableSuite } from '../unit/rpc/call_table_suite.ts'
 import { clientSuite } from '../unit/rpc/client_suite.ts'
 import { contextSuite } from '../unit/rpc/context_suite.ts'
 import { deadlineSuite } from '../unit/rpc/deadline_suite.ts'
@@ -64,6 +65,7 @@ export const suites: readonly Suite[] = [
   frameSuite,
   goldenSuite,
   deadlineSuite,
+  callTableSuite,
   peerSuite,
   outboxSuite,
   streamSuite,

@@ -1,3 +1,4 @@
+import { owned } from '../../base/bytes.ts'
 import { RpcError } from '../../wire/errors.ts'
 import { IN_PROCESS_SIZES } from '../frame_headers.ts'
 import { Peer } from '../peer.ts'
@@ -37,7 +38,9 @@ export function portPeer(port: PortLike, serve?: Send): Peer {
   return peer
 }
 
-function post(port: PortLike, message: Uint8Array<ArrayBuffer>): void {
+function post(port: PortLike, framed: Uint8Array<ArrayBuffer>): void {
+  // A port moves or copies whole buffers, and short messages share one.
+  const message = owned(framed)
   try {
     port.postMessage(message, [message.buffer])
   } catch {

@@ -24,6 +24,27 @@ export const deadlineSuite: Suite = {
       assert.equal(deadline.remainingMs, 0)
     },
 
+    'one whose timer starts later ends at the same time, and needs none once it is over': async () => {
+      const clock = new FakeClock()
+      const begun = new Deadline(clock, 100, undefined, 'later')
+      assert.equal(clock.pending, 0)
+      await clock.advance(60)
+      begun.start()
+      begun.start()
+      assert.equal(clock.pending, 1)
+      await clock.advance(39)
+      assert.isFalse(begun.signal.aborted)
+      await clock.advance(1)
+      assert.match((begun.signal.reason as RpcError).message, /its deadline of 100 ms passed/)
+      for (const end of ['cancel', 'dispose']) {
+        const over = new Deadline(clock, 100, undefined, 'later')
+        if (end === 'cancel') over.cancel(abortError('x'))
+        else over[Symbol.dispose]()
+        over.start()
+        assert.equal(clock.pending, 0)
+      }
+    },
+
     'disposing of it leaves neither timer nor listener': () => {
       const clock = new FakeClock()
       const { signal, listeners, abort } = countedSignal()

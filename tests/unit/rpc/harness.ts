@@ -1,5 +1,6 @@
 import { assert } from 'chai'
 import * as z from 'zod'
+import { owned } from '../../../shared/base/bytes.ts'
 import { FakeClock } from '../../../shared/base/clock.ts'
 import { tensor } from '../../../shared/contracts/fields.ts'
 import { defineService, serverStreaming, unary } from '../../../shared/rpc/contract.ts'
@@ -68,7 +69,7 @@ function wire(to: () => Peer, log: ReceivedFrame[]): PeerOptions['write'] {
   const reader = new FrameReader()
   return (message) => {
     // As with a port, the message is gone for its sender.
-    const moved = new Uint8Array(message.buffer.transfer())
+    const moved = new Uint8Array(owned(message).buffer.transfer())
     const frame = reader.read(moved)
     if (frame) log.push(frame)
     setTimeout(() => to().receive(moved), 0)

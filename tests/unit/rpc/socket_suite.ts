@@ -114,7 +114,7 @@ export const socketSuite: Suite = {
       const answer = (message: unknown) =>
         encodeFrame({ type: 'response', id: message as number, header: { message }, parts: [] })[0]
       const calls = [1, 2, 3].map((n) => valueOf(client.peer.send(requestOf(n))))
-      near.deliver(answer(1)?.buffer)
+      near.deliver(answer(1)?.slice().buffer)
       near.deliver(answer(2))
       const padded = new Uint8Array(200).subarray(3, 3 + (answer(3)?.length ?? 0))
       padded.set(answer(3) ?? [])

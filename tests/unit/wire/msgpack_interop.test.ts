@@ -24,7 +24,7 @@ describe('a msgpack library that knows nothing of Shoal', () => {
       parts: [Uint8Array.of(7)],
     })
     if (!message) throw new Error('expected a message')
-    const headerBytes = new DataView(message.buffer).getUint32(8, true)
+    const headerBytes = new DataView(message.buffer, message.byteOffset).getUint32(8, true)
     expect(decodeAny(message.subarray(12, 12 + headerBytes))).toEqual({ message: { sum: 3 }, parts: [1] })
   })
 
@@ -79,7 +79,7 @@ describe('a msgpack library that knows nothing of Shoal', () => {
     for (const value of numbers) expect(encodeHeader({ value })).toEqual(encodeAny({ value }))
   })
 
-  it('accepts whatever the scan accepts of random bytes, and never reads past it', () => {
+  it('reads random bytes as any library does, where it does not refuse them', () => {
     const random = seededRandom(7)
     let accepted = 0
     for (let i = 0; i < 30_000; i++) {

@@ -1,7 +1,8 @@
 import { assert } from 'chai'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { decode, encode } from '../../../shared/wire/codec.ts'
-import { scan } from '../../../shared/wire/scan.ts'
+import { readMsgpack } from '../../../shared/wire/msgpack_reader.ts'
+import { RpcError } from '../../../shared/wire/errors.ts'
 import type { Suite } from '../../suite.ts'
 import { assertRefused } from '../models/refusal.ts'
 import { fromHex } from './golden.ts'
@@ -40,12 +41,12 @@ export const scanSuite: Suite = {
 
     'depth is counted in containers, empty ones too': () => {
       const nested = (levels: number, inner: number[]) => concatenated(new Array(levels).fill(0x91), inner)
-      scan(nested(LIMITS.maxDepth, [0xc0]))
-      scan(nested(LIMITS.maxDepth - 1, [0x90]))
+      readMsgpack(nested(LIMITS.maxDepth, [0xc0]))
+      readMsgpack(nested(LIMITS.maxDepth - 1, [0x90]))
       refused(nested(LIMITS.maxDepth, [0x90]), /nesting/)
       refused(nested(LIMITS.maxDepth, [0x80]), /nesting/)
       // Beside each other they do not add up.
-      scan(concatenated([0xdc, 0, 100], new Array(100).fill(0x91).flatMap((head) => [head, head, 0x90])))
+      readMsgpack(concatenated([0xdc, 0, 100], new Array(100).fill(0x91).flatMap((head) => [head, head, 0x90])))
     },
 
     'texts that are no UTF-8 are refused, in values and in keys': () => {
@@ -69,6 +70,20 @@ export const scanSuite: Suite = {
         refused([0x81, 0xd9, padded.length, ...padded, 0xc0], /valid UTF-8/)
         // Among so many keys that they are kept in another way.
         refused(asMap(14, [...entries(13), 0xa0 + text.length, ...text, 0xc0]), /valid UTF-8/)
+      }
+    },
+
+    'texts that were met before do not let bytes pass that are no UTF-8': () => {
+      // As Latin-1 these bytes are texts that were read a moment ago: whichever place was kept for those, some meet it.
+      for (let first = 0x80; first <= 0xff; first++) {
+        for (let more = 0; more < 8; more++) {
+          const text = `${String.fromCharCode(first)}${'é'.repeat(more)}xz`
+          assert.equal(decode(encode(text)), text)
+          assert.deepEqual(decode(encode({ [text]: 1 })), { [text]: 1 })
+          const bad = Array.from(text, (character) => character.charCodeAt(0))
+          refused([0xa0 + bad.length, ...bad], /valid UTF-8/)
+          refused([0x81, 0xa0 + bad.length, ...bad, 0xc0], /valid UTF-8/)
+        }
       }
     },
 
@@ -173,13 +188,15 @@ export const scanSuite: Suite = {
       }
     },
 
-    'every accepted head is decoded as the scan took it': () => {
+    'every head is accepted or refused, with nothing read past the end': () => {
       for (let head = 0; head < 256; head++) {
         // Enough for any head's length and content: zeros are fixints, empty texts or lengths of nothing.
         for (let more = 0; more < 12; more++) {
-          const bytes = new Uint8Array(1 + more)
-          bytes[0] = head
-          if (accepts(() => scan(bytes))) decode(bytes)
+          const [longer, bytes] = [new Uint8Array(40), new Uint8Array(1 + more)]
+          longer[0] = bytes[0] = head
+          // What stands behind the message in its buffer changes nothing.
+          const outcomes = [bytes, longer.subarray(0, 1 + more)].map((message) => outcomeOf(() => decode(message)))
+          assert.deepEqual(outcomes[0], outcomes[1])
         }
       }
     },
@@ -188,17 +205,17 @@ export const scanSuite: Suite = {
       for (const hex of ['81 a1 61', '82 a1 61 81 a1 62', '91 81 a1 61 c1']) refused(fromHex(hex), /./)
       refused(asMap(40, entries(39)), /./)
       assert.deepEqual(decode(encode({ a: { b: 1 } })), { a: { b: 1 } })
-      assert.deepEqual(scan(encode({ a: 1 })), { hasTensors: false })
+      assert.deepEqual(readMsgpack(encode({ a: 1 })), { value: { a: 1 }, hasTensors: false })
     },
 
     'only a key named $tensor makes a tensor': () => {
-      assert.isTrue(scan(encode({ $tensor: 1 })).hasTensors)
-      assert.isTrue(scan(encode([{ a: { $tensor: 1 } }])).hasTensors)
+      assert.isTrue(readMsgpack(encode({ $tensor: 1 })).hasTensors)
+      assert.isTrue(readMsgpack(encode([{ a: { $tensor: 1 } }])).hasTensors)
       const many = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`k${i}`, i]))
-      assert.isTrue(scan(encode({ ...many, $tensor: 1 })).hasTensors)
-      assert.isTrue(scan(encode({ $tensor: 1, ...many })).hasTensors)
+      assert.isTrue(readMsgpack(encode({ ...many, $tensor: 1 })).hasTensors)
+      assert.isTrue(readMsgpack(encode({ $tensor: 1, ...many })).hasTensors)
       for (const value of ['$tensor', { tensor: 1 }, { $tensors: 1 }, { a: '$tensor' }, { $Tensor: 1 }]) {
-        assert.isFalse(scan(encode(value)).hasTensors, JSON.stringify(value))
+        assert.isFalse(readMsgpack(encode(value)).hasTensors, JSON.stringify(value))
       }
     },
   },
@@ -217,12 +234,12 @@ function thrownBy(action: () => unknown): string {
   return assert.fail('expected a refusal')
 }
 
-function accepts(action: () => unknown): boolean {
+function outcomeOf(action: () => unknown): unknown {
   try {
-    action()
-    return true
-  } catch {
-    return false
+    return action()
+  } catch (thrown) {
+    assert.instanceOf(thrown, RpcError)
+    return String(thrown)
   }
 }
 
