@@ -5,6 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
  * that compute, mostly shaders for a GPU made of software, stand between those that mostly wait, for a lease or a silence to end.
  */
 const LONGEST = [
+  'simulation/simulation',
   'faults/training_workers',
   'faults/link_loss',
   'runtime/browser/console_page',
@@ -12,6 +13,9 @@ const LONGEST = [
   'faults/redis_rest',
   'conformance/engine_chromium',
   'faults/redis_outage',
+  'conformance/gateway_workerd',
+  'conformance/gateway_deno',
+  'conformance/gateway_node',
   'conformance/engine_optional',
   'faults/training_coordinator',
   'faults/durable_eviction',
@@ -24,6 +28,7 @@ const LONGEST = [
   'runtime/browser/join_page',
   'faults/herd',
   'faults/slow_loris',
+  'faults/jobs_flood',
   'faults/tab_life',
   'unit/cli/start',
   'faults/drain',

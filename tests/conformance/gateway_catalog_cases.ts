@@ -72,7 +72,7 @@ export function catalogCases(at: () => string): void {
     it('are set from the command line', async () => {
       const set = await runCli(['models', 'alias', 'aliased', 'canary', '1', '--gateway', at()])
       expect([set.stdout, set.stderr]).toEqual(['aliased canary → 1\n', ''])
-      expect((await runCli(['models', 'list', '--gateway', at()])).stdout).toMatch(/^aliased {2}1 .* {2}canary$/m)
+      expect((await runCli(['models', 'list', '--gateway', at()])).stdout).toMatch(/^aliased +1 +canary +\d+ /m)
       const gone = await runCli(['models', 'alias', 'aliased', 'canary', 'none', '--gateway', at()])
       expect([gone.stdout, gone.stderr]).toEqual(['aliased canary removed\n', ''])
       expect((await ask(at(), 'GET', '/v2/models/aliased/versions/canary')).status).toBe(404)

@@ -142,7 +142,7 @@ export function functionCases(at: () => string, way: Way): void {
     await end
     const answers = await Promise.all(calls)
     expect(answers.map(({ text }) => text)).toEqual(calls.map((_, n) => `c${n}`))
-  }, 30_000)
+  })
 }
 
 /** Who the function is told that calls it, where keys are needed. */
@@ -164,5 +164,5 @@ export function functionKeyCases(at: () => string, keys: () => Keys, way: Way): 
     } finally {
       await probe.running.stop()
     }
-  }, 20_000)
+  })
 }

@@ -81,7 +81,7 @@ export function hostCases(at: () => string, { keepsSockets }: { keepsSockets: bo
     }
     await eventually(async () => !(await listedAt(at())).some((worker) => worker.id === id))
     expect(await answeredBy([1, 2, 3])).not.toBe(id)
-  }, 60_000)
+  })
 
   it('serves nobody but gateways', async () => {
     await using host = await openHost(at(), 'guarded')
@@ -138,7 +138,7 @@ export function hostCases(at: () => string, { keepsSockets }: { keepsSockets: bo
     }))
     const { code, stderr } = await running.ended
     expect([code, stderr]).toEqual([0, ''])
-  }, 60_000)
+  })
 }
 
 /**
@@ -198,7 +198,7 @@ export function hostKeyCases(at: () => string, keys: () => Keys, hosts: () => re
     expect(listed.text).not.toMatch(/owner|token/)
     const own = `/registry/instances/host_thief?service=${Pool.name}&incarnation=one`
     expect((await ask(at(), 'DELETE', own, { headers: thief })).status).toBe(204)
-  }, 60_000)
+  })
 
   it('gives each key a token of its own for a function’s sockets, whoever’s the address is', async () => {
     const function_ = { ...record, id: 'socketed', service: 'demo.Socketed', version: '1.0.0', sockets: true }

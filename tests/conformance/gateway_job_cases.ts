@@ -113,7 +113,7 @@ export function jobCases(at: () => string): void {
     expect((await refusal(client().wait(refused))).code).toBe('already_exists')
     expect(echo.calls - before).toBe(4)
     expect((await refusal(client().retry(id))).code).toBe('failed_precondition')
-  }, 60_000)
+  })
 
   it('keeps long payloads and long results', async () => {
     await using echo = await startEcho('jobs.LongEcho')
@@ -122,7 +122,7 @@ export function jobCases(at: () => string): void {
     const text = '海\n'.repeat(LIMITS.maxInlineJobBytes / 2)
     const id = await client().submit({ service: 'jobs.LongEcho', method: 'echo', params: { text } })
     expect((await client().wait(id) as { text: string }).text === text).toBe(true)
-  }, 60_000)
+  })
 
   it('cancels a job that waits for its next attempt', async () => {
     const id = await client().submit({ service: 'jobs.Nobody', method: 'nothing', params: {} })

@@ -146,7 +146,7 @@ export function modelCases(at: () => string): void {
     expect(pushed.stdout).toContain('x uint8[N,3]')
     expect(pushed.stdout).toContain(await sha256Hex(identityModel('uint8', ['N', 3])))
     const listed = await runCli(['models', 'list', ...options])
-    expect(listed.stdout).toMatch(/^by-hand {2}1\.2\.3 {2}\d+ bytes {2}x uint8\[N,3\] → y uint8\[N,3\]$/m)
+    expect(listed.stdout).toMatch(/^by-hand +1\.2\.3 +- +\d+ +x uint8\[N,3\] → y uint8\[N,3\]$/m)
   })
 
   it('a blob is given from where a download was cut off', async () => {

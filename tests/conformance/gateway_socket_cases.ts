@@ -37,7 +37,7 @@ export function socketCases(at: () => string): void {
     } finally {
       await probe.running.stop()
     }
-  }, 20_000)
+  })
 
   it('calls over HTTP while a socket cannot be opened, and over a new one after it broke', async () => {
     // Between the two stands a proxy that may refuse upgrades and cut connections.
@@ -86,7 +86,7 @@ export function socketCases(at: () => string): void {
       for (const socket of cut) socket.destroy()
       proxy.close()
     }
-  }, 60_000)
+  })
 
   it('is kept by clients of the registry that live on', async () => {
     const probe = await startProbe(at(), 'socket')
@@ -102,7 +102,7 @@ export function socketCases(at: () => string): void {
       await eventually(() => Promise.resolve(probe.app.sockets.size === 0))
       await probe.running.stop()
     }
-  }, 20_000)
+  })
 
   it('is taken by functions on Deno too', async () => {
     const hello = startProcess(await denoPath(), ['run', '-A', '--no-lock', 'functions/hello/deno.ts'], {
@@ -126,5 +126,5 @@ export function socketCases(at: () => string): void {
     } finally {
       expect((await hello.stop()).code).toBe(0)
     }
-  }, 30_000)
+  })
 }

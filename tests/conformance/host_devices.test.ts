@@ -71,7 +71,7 @@ describe.skipIf(!isInstalled)('a host', () => {
     expect(host.output()).toMatch(/^worker host-2: onnxruntime-node, cpu on .+: Native code on the CPU was asked for/m)
     expect((await host.stop()).code).toBe(0)
     await eventually(async () => (await listed()).length === 0)
-  }, 60_000)
+  })
 
   it('takes native code where the only adapter is a software one, and says why', async () => {
     const host = lend([], { SHOAL_PACKAGES: PACKAGES, ...softwareVulkan() })
@@ -84,7 +84,7 @@ describe.skipIf(!isInstalled)('a host', () => {
       reason: expect.stringMatching(/^Native code on the CPU, because .+/),
     })
     expect((await host.stop()).code).toBe(0)
-  }, 60_000)
+  })
 })
 
 it(

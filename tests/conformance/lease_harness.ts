@@ -52,7 +52,8 @@ export async function revision(store: LeaseStore, service = 'demo.Hello'): Promi
 /** Registers under a short lease and sees it listed. A machine that stalls may miss it, so it tries again. */
 export async function seeBriefly({ store, shortTtlMs }: LeaseHarness, fields: Partial<Instance>): Promise<number> {
   for (let tries = 0; tries < 20; tries++) {
-    const brief = instance({ ...fields, ttlMs: shortTtlMs })
+    // Longer each time: on a busy machine it may be over before it is seen.
+    const brief = instance({ ...fields, ttlMs: shortTtlMs * (1 + tries) })
     await store.renew([brief])
     const listing = await store.list(brief.service)
     if ('instances' in listing && listing.instances.some((entry) => entry.id === brief.id)) return listing.revision

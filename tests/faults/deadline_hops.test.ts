@@ -31,12 +31,12 @@ beforeAll(async () => {
     // The gateway has the table at hand from here on: 50 ms are for the call.
     await eventually(async () => await seen(n).then(() => true, () => false))
   }))
-}, 60_000)
+})
 
 afterAll(async () => {
   await Promise.all(running.map((one) => one.stop()))
   await folder[Symbol.asyncDispose]()
-}, 60_000)
+})
 
 const seen = (n: number) => createClient(hop(n), { gateway: url }).seen({}, { timeoutMs: 10_000 })
 

@@ -47,7 +47,7 @@ it('a job that is delivered three times has one effect and one result', async ()
     effects: scene.effects.size,
     'results accepted': accepted,
   })
-}, 90_000)
+})
 
 it('a consumer that is killed before it could say so has not done the job twice', async () => {
   let open = () => {}
@@ -70,7 +70,7 @@ it('a consumer that is killed before it could say so has not done the job twice'
     effects: scene.effects.size,
     'results accepted': 1,
   })
-}, 90_000)
+})
 
 it('a job that takes its consumers down is buried, and others are done', async () => {
   const poison = await scene.submit('poison')

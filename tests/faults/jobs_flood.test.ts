@@ -4,21 +4,23 @@ import { Tensor } from '../../shared/wire/tensor.ts'
 import { eventually } from '../conformance/expectations.ts'
 import { metricAt } from '../conformance/gateway_metrics.ts'
 import { affine } from '../fixtures/models.ts'
-import { report } from './figures.ts'
+import { extent, report } from './figures.ts'
 import { startPool, WEIGHTS } from './gateway_pool.ts'
 
-const JOBS = 10_000
-const KILLS = 5
+const JOBS = extent({ quick: 4_000, thorough: 10_000 })
+const KILLS = extent({ quick: 3, thorough: 5 })
 const READERS = 32
 
-it('a flood of ten thousand jobs is done, each once, while a worker is killed and started again', async () => {
+it(`a flood of ${JOBS} jobs is done, each once, while a worker is killed and started again`, async () => {
   await using pool = await startPool()
   pool.join('steady')
   const rowOf = (i: number) => [i, -i / 8, i % 7]
   const client = jobs({ gateway: pool.url })
   const doneNow = () => metricAt(pool.url, 'shoal_jobs_settled_total{outcome="done"}')
   const joined = (name: string) => async () => (await pool.workers()).some((worker) => worker.name === name)
-  await eventually(joined('steady'))
+  let doomed = pool.join('doomed 1')
+  // Before the flood: it must be at its height when the first is killed.
+  await Promise.all(['steady', 'doomed 1'].map((name) => eventually(joined(name))))
   const startedAtMs = performance.now()
   // Every sixth keeps its worker busy for milliseconds, so that there is something to interrupt.
   const ids = await client.submitAll(Array.from({ length: JOBS }, (_, i) => ({
@@ -29,7 +31,7 @@ it('a flood of ten thousand jobs is done, each once, while a worker is killed an
   const leftAtKills: number[] = []
   for (let kill = 1; kill <= KILLS; kill++) {
     const name = `doomed ${kill}`
-    const doomed = pool.join(name)
+    if (kill > 1) doomed = pool.join(name)
     await eventually(joined(name))
     // Not before it is at work.
     await eventually(async () => (await pool.workers()).some((worker) => worker.name === name && worker.served > 0))

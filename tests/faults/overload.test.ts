@@ -30,7 +30,7 @@ beforeAll(async () => {
   await ask(pool.url, 'PUT', '/models/heavy/versions/1', { body: busyModel(WEIGHTS, SIDE) })
   worker = pool.join('steady')
   await eventually(async () => (await pool.workers()).length === 1)
-}, 60_000)
+})
 afterAll(() => pool?.[Symbol.asyncDispose]())
 
 /** Runs that began on the worker so far. */

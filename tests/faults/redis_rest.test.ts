@@ -72,7 +72,7 @@ describe('Redis over REST', () => {
       failedCalls: failures(calls).length,
     })
     expect(failures(calls)).toEqual([])
-    expect(await scene.metric(FAILED)).toBeGreaterThan(2)
+    expect(await scene.metric(FAILED)).toBeGreaterThan(0)
     expect(troubled).toBeLessThanOrEqual(mostFor(sound))
   }, 120_000)
 

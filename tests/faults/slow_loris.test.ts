@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { eventually } from '../conformance/expectations.ts'
+import { eventually, realTime } from '../conformance/expectations.ts'
 import { type Caller, quantile, startCaller } from './caller.ts'
 import { extent, report } from './figures.ts'
 import { type GatewayPool, startPool } from './gateway_pool.ts'
@@ -9,13 +9,17 @@ import { type GatewayPool, startPool } from './gateway_pool.ts'
 const SLOW = 400
 const ROUNDS = extent({ quick: 1, thorough: 3 })
 const LOAD = { calls: 200, callers: 4 }
+/** Between periods of calls: without a pause where figures are wanted, else so that there are some. */
+const REST_MS = extent({ quick: 1_500, thorough: 0 })
+/** Beside how many periods the same calls are made alone, to compare them. */
+const mostAlone = (periods: number) => extent({ quick: 1, thorough: periods })
 
 let pool: GatewayPool
 beforeAll(async () => {
   pool = await startPool()
   pool.join('steady')
   await eventually(async () => (await pool.workers()).length === 1)
-}, 60_000)
+})
 afterAll(() => pool?.[Symbol.asyncDispose]())
 
 /** Calls as usual: how long half of them took at most, and all but one in a hundred. */
@@ -42,9 +46,10 @@ it('20: slow senders of headers are closed, and others do not notice', async () 
       if (isOver) break
       meanwhile?.push(period)
       periods++
+      await realTime(REST_MS)
     }
     openMs.push(...await dripping)
-    for (let i = 0; i < periods; i++) alone?.push(await measure(caller))
+    for (let i = 0; i < mostAlone(periods); i++) alone?.push(await measure(caller))
   }
   const median = (of: 'p50' | 'p99', periods: typeof alone = []) =>
     Number(quantile(periods.map((period) => period[of]), 0.5).toFixed(1))

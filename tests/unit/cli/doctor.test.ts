@@ -41,7 +41,7 @@ describe('a gateway', () => {
     expect(JSON.parse(await readFile(heap ?? '', 'utf8')).snapshot.meta.node_fields).toContain('self_size')
     // It holds keys and callers' inputs.
     expect((await stat(heap ?? '')).mode & 0o077).toBe(0)
-  }, 60_000)
+  })
 
   it('is described as JSON', async () => {
     const { stdout } = await runHere(['doctor', '--gateway', gateway.url, '--key', admin, '--json'])
@@ -76,7 +76,7 @@ describe('a process', () => {
     ])
     expect([turns, report.role]).toEqual([false, 'worker'])
     expect(stack[0]).toContain('spinForEver')
-  }, 60_000)
+  })
 
   it('that is not there, or is not Node’s, is left alone', async () => {
     expect((await runHere(['doctor', '--pid', '2147483647'])).line).toContain('--pid must be one that runs')
