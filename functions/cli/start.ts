@@ -13,6 +13,7 @@ import { type Command, type GatewayAccess, parse, wholeNumber } from './command.
 import { DEMO_VERSION, runDemo } from './demo.ts'
 import { request } from './request.ts'
 import { onStopSignal } from './stop_signal.ts'
+import { sayChanges } from './text.ts'
 
 const HELP = `Runs a gateway, a relay, a store and a local worker in one process, with two demo models.
 
@@ -118,6 +119,7 @@ async function joinLocally(
   relay: LocalRelay,
 ): Promise<HostWorker> {
   const serving = Promise.withResolvers<void>()
+  const sayTrouble = sayChanges(say)
   const worker = await startHostWorker({
     gateway: access.url,
     headers: access.headers,
@@ -127,8 +129,11 @@ async function joinLocally(
     log,
     enrol: relay.enrol,
     onState(state) {
-      if (state.phase === 'serving') serving.resolve()
-      if (state.phase === 'waiting') say(`worker   ${name}: ${state.reason}; trying again`)
+      if (state.phase === 'serving') {
+        sayTrouble(undefined)
+        serving.resolve()
+      }
+      if (state.phase === 'waiting') sayTrouble(`worker   ${name}: ${state.reason}; trying again`)
       if (state.phase === 'stopped') serving.reject(new Error(state.reason))
     },
   })

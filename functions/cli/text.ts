@@ -49,3 +49,15 @@ export function wordSystemError(thrown: unknown): string | undefined {
   const refusal = path !== undefined && Object.hasOwn(REFUSALS, code) ? REFUSALS[code] : undefined
   return refusal && `Cannot use ${path}: ${refusal}`
 }
+
+/**
+ * Says a line unless it was the last one said: what goes on for an hour is not repeated every second.
+ * @returns takes undefined when it is over, so that the line is said again should it come back
+ */
+export function sayChanges(say: (line: string) => void): (line: string | undefined) => void {
+  let last: string | undefined
+  return (line) => {
+    if (line !== undefined && line !== last) say(line)
+    last = line
+  }
+}

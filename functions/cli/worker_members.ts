@@ -6,6 +6,7 @@ import type { HostEngine, Refusal } from '../worker/host_engine.ts'
 import { startHostWorker } from '../worker/host_worker.ts'
 import type { HttpHost } from '../worker/http_host.ts'
 import type { GatewayAccess } from './command.ts'
+import { sayChanges } from './text.ts'
 
 export interface MemberOptions {
   access: GatewayAccess
@@ -92,6 +93,7 @@ export async function joinInProcess(
   const why = refused.length === 0 ? `: ${info.reason}` : ''
   say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}${why}`)
   const stopped = Promise.withResolvers<string>()
+  const sayTrouble = sayChanges(say)
   let phase = 'connecting'
   const worker = await startHostWorker({
     gateway: access.url,
@@ -104,8 +106,11 @@ export async function joinInProcess(
     log,
     onState(state) {
       phase = state.phase
-      if (state.phase === 'serving') say(`worker ${name}: serving ${at} as ${state.worker}`)
-      if (state.phase === 'waiting') say(`worker ${name}: ${state.reason}; trying again`)
+      if (state.phase === 'serving') {
+        sayTrouble(undefined)
+        say(`worker ${name}: serving ${at} as ${state.worker}`)
+      }
+      if (state.phase === 'waiting') sayTrouble(`worker ${name}: ${state.reason}; trying again`)
       if (state.phase === 'stopped') stopped.resolve(state.reason)
     },
   })

@@ -11,6 +11,7 @@ import { openSqliteJobs } from '../../shared/stores/sqlite_jobs.ts'
 import { openSqliteOnce } from '../../shared/stores/sqlite_once.ts'
 import { openSqliteLeases } from '../../shared/stores/sqlite_store.ts'
 import { upstashRedis } from '../../shared/stores/upstash_redis.ts'
+import { RpcError } from '../../shared/wire/errors.ts'
 
 export interface Stores {
   /** What was chosen, for people to read. */
@@ -27,6 +28,12 @@ export async function openRedis(
 ): Promise<{ redis: RedisCommands; description: string } | undefined> {
   const { UPSTASH_REDIS_REST_URL: restUrl, UPSTASH_REDIS_REST_TOKEN: token, REDIS_URL: url } = env
   if (restUrl && token) return { redis: upstashRedis({ url: restUrl, token }), description: 'Redis over REST' }
+  if (restUrl || token) {
+    // One alone is a slip: to take SQLite instead would keep this gateway apart from the others without a word.
+    const [given, missing] = restUrl ? ['URL', 'TOKEN'] : ['TOKEN', 'URL']
+    const names = `UPSTASH_REDIS_REST_${missing} must be set as UPSTASH_REDIS_REST_${given} is`
+    throw new RpcError('failed_precondition', `Cannot use Redis over REST: ${names}, got none`)
+  }
   if (!url) return undefined
   // Its client is 700 modules, a quarter of the time that a process without Redis would take to start.
   const { tcpRedis } = await import('../../shared/stores/tcp_redis.ts')

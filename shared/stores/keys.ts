@@ -3,6 +3,7 @@ import { constantTimeEqual, encodeUtf8, sha256Hex, toHex } from '../base/bytes.t
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { type Log, silentLog } from '../base/log.ts'
+import { wordIssue } from '../base/schema_issue.ts'
 import { RpcError } from '../wire/errors.ts'
 
 /**
@@ -131,16 +132,16 @@ export function parseKeys(json: string): KeyRecord[] {
   try {
     parsed = JSON.parse(json)
   } catch (cause) {
-    throw new RpcError('failed_precondition', 'Cannot read the keys: they must be JSON', { cause })
+    throw new RpcError('failed_precondition', 'Cannot read the keys: they must be JSON, got a text that is not', {
+      cause,
+    })
   }
   const records = z.array(keyRecord).safeParse(parsed)
   if (!records.success) {
-    const [issue] = records.error.issues
+    const wrong = wordIssue(records.error.issues[0])
     throw new RpcError(
       'failed_precondition',
-      `Cannot read the keys: expected a JSON list of {id, sha256, scopes, createdAt}, at "${
-        issue?.path.join('.')
-      }": ${issue?.message}`,
+      `Cannot read the keys: expected a JSON list of {id, sha256, scopes, createdAt}, ${wrong}`,
     )
   }
   const ids = new Set<string>()

@@ -134,6 +134,11 @@ describe('a mistake is answered in one line', () => {
       ],
       [['start', '--port', '0', '--host', '0.0.0.0', ...data], /Cannot listen on 0\.0\.0\.0: .*requires an API key/],
       [['start', '--port', '0', ...data], /keys/, { SHOAL_KEYS: 'secret' }],
+      [
+        ['start', '--port', '0', ...data],
+        /UPSTASH_REDIS_REST_TOKEN must be set as UPSTASH_REDIS_REST_URL is, got none/,
+        { UPSTASH_REDIS_REST_URL: 'http://127.0.0.1:1' },
+      ],
       [['call', 'fixed', '--gateway', NOBODY], /does not answer/],
     ]
     await Promise.all(cases.map(async ([args, message, env]) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { alignColumns, quote, shortFloat, wordSystemError } from '../../../functions/cli/text.ts'
+import { alignColumns, quote, sayChanges, shortFloat, wordSystemError } from '../../../functions/cli/text.ts'
 
 it('columns are as wide as what stands in them, and lines end where their words do', () => {
   expect(alignColumns([['model', 'bytes'], ['a', '12'], ['cartoon', '']])).toBe(
@@ -45,4 +45,11 @@ it('the system’s refusals name the file and what it takes', () => {
   ) {
     expect(wordSystemError(other)).toBeUndefined()
   }
+})
+
+it('what goes on is said once, and again when it comes back', () => {
+  const said: string[] = []
+  const say = sayChanges((line) => said.push(line))
+  for (const line of ['down', 'down', 'slow', 'down', undefined, 'down', 'down']) say(line)
+  expect(said).toEqual(['down', 'slow', 'down', 'down'])
 })
