@@ -1,3 +1,4 @@
+import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
 import { systemClock } from '../../shared/base/clock.ts'
@@ -75,7 +76,10 @@ export const start: Command = {
     }
     if (count > 0 && demo) await runDemo(access, say)
     say(`shoal ready ${url}`)
-    say(nextLines(url, gateway.mode === 'keys', count > 0 && demo))
+    say(nextLines(url, gateway.mode === 'keys', { demo: count > 0 && demo, workers: count }))
+    for (const address of addressesOf(values.host)) {
+      say(`  elsewhere: npx shoal worker --gateway http://${address}:${new URL(url).port} --key YOUR_KEY`)
+    }
   },
 }
 
@@ -142,13 +146,22 @@ async function joinLocally(
   return worker
 }
 
-function nextLines(url: string, keys: boolean, demo: boolean): string {
+function nextLines(url: string, keys: boolean, { demo, workers }: { demo: boolean; workers: number }): string {
   const key = keys ? ' --key YOUR_KEY' : ''
-  const lines = demo
+  const lines = workers === 0
+    ? [`  npx shoal worker --gateway ${url}${key}`]
+    : demo
     ? [`  npx shoal call ${DEMO_MODEL_NAME} image=@functions/demo/fish.png --out /tmp --gateway ${url}${key}`]
     : []
   lines.push(`  open ${url}/ for the console, ${url}/join to lend a browser's GPU`)
   return `next:\n${lines.join('\n')}`
+}
+
+/** Where other machines find a host that listens on all of its addresses: tabs there would need https besides. */
+function addressesOf(host: string): string[] {
+  if (host !== '0.0.0.0' && host !== '::') return []
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  return all.filter(({ internal, family }) => !internal && family === 'IPv4').map(({ address }) => address)
 }
 
 function say(line: string): void {

@@ -43,7 +43,7 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
   }
   const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
   const { access: { url, key }, name, memoryBytes, log, say } = options
-  const browser = await launchChromium(path)
+  const browser = await launchChromium(path, url)
   try {
     const page = await browser.newPage()
     await page.goto(`${url}/livez`).catch((cause) => {

@@ -81,6 +81,7 @@ const tryIt = new TryIt({
 setText(byId('join-url', HTMLElement), `${location.origin}/join`)
 setText(byId('worker-line', HTMLElement), `npx shoal worker --gateway ${location.origin}`)
 setHidden(byId('loopback', HTMLElement), !LOOPBACK.includes(location.hostname))
+setHidden(byId('insecure', HTMLElement), isSecureContext)
 wireCopyButtons()
 
 const refresh = pollWhileVisible(REFRESH_MS, async () => {

@@ -50,7 +50,7 @@ export async function openTabs(
   log: Log,
 ): Promise<() => Promise<void>> {
   if (count === 0) return async () => {}
-  const browser = await launchChromium(findChromium())
+  const browser = await launchChromium(findChromium(), url)
   try {
     for (let i = 1; i <= count; i++) {
       await joinWithChromium(browser, { gateway: url, key, wish, name: `tab-${process.pid}-${i}`, log })

@@ -47,19 +47,25 @@ export interface ChromiumWorker {
   stop(): Promise<void>
 }
 
-export async function launchChromium(executablePath: string): Promise<Browser> {
+/**
+ * @param gateway whose pages it opens. Over plain HTTP they would have neither WebGPU nor Web Crypto, unless on loopback: it
+ * is its owner who names the gateway, and what goes there is no more open to others than what a worker on Node sends.
+ */
+export async function launchChromium(executablePath: string, gateway?: string): Promise<Browser> {
   // As large as all the rest of Shoal: who starts no Chromium, as `shoal train` at most times, starts sooner without it.
   const { chromium } = await import('playwright-core')
   return await chromium.launch({
     executablePath,
     headless: true,
-    args: CHROMIUM_FLAGS,
+    args: gateway === undefined
+      ? CHROMIUM_FLAGS
+      : [...CHROMIUM_FLAGS, `--unsafely-treat-insecure-origin-as-secure=${new URL(gateway).origin}`],
     handleSIGINT: false,
     handleSIGTERM: false,
   })
 }
 
-/** The adapter that this Chromium finds; undefined if there is none. `page` must be of a secure origin (loopback is). */
+/** The adapter that this Chromium finds; undefined if there is none. `page` must be of a secure origin. */
 export async function findAdapter(page: Page): Promise<AdapterSummary | undefined> {
   return await page.evaluate(async () => {
     const adapter = await navigator.gpu?.requestAdapter()

@@ -1,6 +1,9 @@
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { expect, it } from 'vitest'
+import { launchChromium as launchWorker } from '../../functions/worker/chromium_worker.ts'
+import { findChromium } from '../../functions/worker/find_chromium.ts'
 import { launchChromium } from './chromium.ts'
 import type { RemoteReport } from './remote_entry.ts'
 import { bundleSuites, remoteSuites } from './remote.ts'
@@ -37,3 +40,19 @@ async function servePage(script: string): Promise<AsyncDisposable & { url: strin
     },
   }
 }
+
+it('a headless worker has a GPU and Web Crypto at its gateway over plain HTTP, and at no other', async () => {
+  const gateway = 'http://gateway.test:8787'
+  const browser = await launchWorker(findChromium(), `${gateway}/`)
+  try {
+    const page = await browser.newPage()
+    await page.route('**/*', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }))
+    for (const [url, isSecure] of [[gateway, true], ['http://other.test:8787', false]] as const) {
+      await page.goto(`${url}/join`)
+      const found = await page.evaluate(() => [isSecureContext, 'gpu' in navigator, 'subtle' in crypto])
+      expect([url, ...found]).toEqual([url, isSecure, isSecure, isSecure])
+    }
+  } finally {
+    await browser.close()
+  }
+})
