@@ -13,7 +13,7 @@ export function guardAll(guard: Guard): MiddlewareHandler {
   return async (context, next) => {
     const { url } = context.req.raw
     if (url.includes('?')) refuseSecrets(new URL(url))
-    if (guard.mode === 'open') requireLocalCaller(headersOf(context))
+    if (guard.mode === 'open') requireLocalCaller(context.req)
     await next()
   }
 }
@@ -23,27 +23,29 @@ export function guardAll(guard: Guard): MiddlewareHandler {
  * @returns a promise only where a key must be looked up: of the key's id, which is who calls
  * @throws RpcError as the middlewares do, at once or by the promise
  */
-export function admit(guard: Guard, scope: Scope, header: ReadHeader): Promise<string> | undefined {
-  if (guard.mode === 'keys') return guard.ring.admit(header('authorization') ?? null, scope)
-  requireLocalCaller(header)
+export function admit(guard: Guard, scope: Scope, request: WithHeaders): Promise<string> | undefined {
+  if (guard.mode === 'keys') return guard.ring.admit(request.header('authorization') ?? null, scope)
+  requireLocalCaller(request)
   return undefined
 }
 
-/** Reads a header by its lower-case name. */
-export type ReadHeader = (name: string) => string | undefined
+export interface WithHeaders {
+  /** @param name in lower case */
+  header(name: string): string | undefined
+}
 
 /**
  * An open gateway trusts whoever can reach its address. Pages of other sites can, through their visitor's browser: one
  * that makes its own name resolve to this address (DNS rebinding), or one that simply sends requests here.
  */
-function requireLocalCaller(header: ReadHeader): void {
-  if (!LOOPBACK_HOST.test(header('host') ?? '')) {
+function requireLocalCaller(request: WithHeaders): void {
+  if (!LOOPBACK_HOST.test(request.header('host') ?? '')) {
     throw new RpcError(
       'permission_denied',
       'Cannot accept the request: without keys only loopback host names are served',
     )
   }
-  refuseForeignPages(header)
+  refuseForeignPages(request)
 }
 
 /** Where a request's caller is kept: the id of its key, where keys are asked for. */
@@ -85,20 +87,16 @@ export function isVolunteer(context: Context): boolean {
 
 /** Browsers say whose page sends a request, but send it all the same: only pages of this gateway may. */
 export function requireSameOrigin(context: Context): void {
-  refuseForeignPages(headersOf(context))
+  refuseForeignPages(context.req)
 }
 
-function refuseForeignPages(header: ReadHeader): void {
-  const origin = header('origin')
+function refuseForeignPages(request: WithHeaders): void {
+  const origin = request.header('origin')
   if (origin === undefined) return
-  const host = header('host') ?? ''
+  const host = request.header('host') ?? ''
   if (!URL.canParse(origin) || new URL(origin).host !== host) {
     throw new RpcError('permission_denied', `Cannot accept the request: its page must come from ${host}, got ${origin}`)
   }
-}
-
-function headersOf(context: Context): ReadHeader {
-  return (name) => context.req.header(name)
 }
 
 function refuseSecrets(url: URL): void {

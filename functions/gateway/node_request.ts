@@ -4,12 +4,13 @@ import { byteLengthOf, type Bytes } from '../../shared/base/bytes.ts'
 import type { Cancellation } from '../../shared/rpc/deadline.ts'
 import type { HeadersLike } from '../../shared/rpc/http.ts'
 import type { HttpRequest } from '../../shared/rpc/http_server.ts'
+import type { WithHeaders } from './guard.ts'
 
 /**
  * Node's own message in the form that calls are read from: its headers, its body and whether its caller has gone, in one
  * object, since each one counts on a path that is walked with every call.
  */
-export class NodeRequest implements HttpRequest, HeadersLike, Cancellation {
+export class NodeRequest implements HttpRequest, HeadersLike, WithHeaders, Cancellation {
   readonly #incoming: IncomingMessage
   /** Where its answer goes. */
   readonly outgoing: ServerResponse
@@ -50,6 +51,10 @@ export class NodeRequest implements HttpRequest, HeadersLike, Cancellation {
   get(name: string): string | null {
     const value = this.#incoming.headers[name]
     return value === undefined ? null : Array.isArray(value) ? value.join(', ') : value
+  }
+
+  header(name: string): string | undefined {
+    return this.get(name) ?? undefined
   }
 
   has(name: string): boolean {

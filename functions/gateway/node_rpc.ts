@@ -10,14 +10,19 @@ import { answerRpc, type RpcServing } from './rpc_answer.ts'
 /** Plain calls alone: a query, an escape or a doubled slash goes the long way, through Hono's routes. */
 const RPC_PATH = /^\/rpc\/([A-Za-z][\w.]*)\/([A-Za-z]\w*)$/
 
+interface RpcPath {
+  readonly service: string
+  readonly method: string
+}
+
 /**
  * What paths say. Callers use the same few again and again, and one that is known gives the same texts again, which are
  * then found in tables by what they are and not letter by letter.
  */
 class RpcPaths {
-  readonly #known = new Map<string, { service: string; method: string }>()
+  readonly #known = new Map<string, RpcPath>()
 
-  read(url: string): { service: string; method: string } | undefined {
+  read(url: string): RpcPath | undefined {
     const known = this.#known.get(url)
     if (known) return known
     const [, service, method] = RPC_PATH.exec(url) ?? []
@@ -36,25 +41,35 @@ class RpcPaths {
  * @returns whether the request was such a call; else it is someone else's to serve
  */
 export function nodeRpc(guard: Guard, serving: RpcServing) {
-  const serve = (request: NodeRequest, service: string, method: string, caller: string | undefined) => {
-    const call = callOf(request, service, method, caller)
-    if (call) return servePlain(serving, request, call)
-    void answerRpc(serving, request, service, method, caller).then((answer) => writeAnswer(request.outgoing, answer))
-  }
   const paths = new RpcPaths()
   return (incoming: IncomingMessage, outgoing: ServerResponse): boolean => {
     const path = incoming.method === 'POST' ? paths.read(incoming.url ?? '') : undefined
     if (!path || incoming.headers.expect !== undefined) return false
-    const { service, method } = path
     const request = new NodeRequest(incoming, outgoing)
-    const refuse = (thrown: unknown) => writeAnswer(outgoing, answerOfError(thrown))
     try {
-      const admitted = admit(guard, 'call', (name) => request.get(name) ?? undefined)
-      if (!admitted) serve(request, service, method, undefined)
-      else void admitted.then((caller) => serve(request, service, method, caller), refuse)
+      const admitted = admit(guard, 'call', request)
+      if (admitted) void serveLater(serving, request, path, admitted)
+      else serve(serving, request, path, undefined)
     } catch (thrown) {
-      refuse(thrown)
+      writeAnswer(outgoing, answerOfError(thrown))
     }
     return true
   }
+}
+
+async function serveLater(serving: RpcServing, request: NodeRequest, path: RpcPath, admitted: Promise<string>) {
+  let caller: string
+  try {
+    caller = await admitted
+  } catch (thrown) {
+    return writeAnswer(request.outgoing, answerOfError(thrown))
+  }
+  serve(serving, request, path, caller)
+}
+
+function serve(serving: RpcServing, request: NodeRequest, path: RpcPath, caller: string | undefined): void {
+  const { service, method } = path
+  const call = callOf(request, service, method, caller)
+  if (call) return servePlain(serving, request, call)
+  void answerRpc(serving, request, service, method, caller).then((answer) => writeAnswer(request.outgoing, answer))
 }

@@ -115,13 +115,9 @@ export function createRouter(deps: RouterDeps): Send {
           const error = alone ? failed(call, alone, thrown) : thrown as RpcError
           const elapsedMs = clock.now() - call.startedAtMs
           outcome = outcomeOf(verdictOf(error, elapsedMs, service.book.usualMs))
-          const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
-          ;(call.tried ??= []).push(target.instance.id)
-          const again = call.attempts < (policy.maxAttempts ?? DEFAULTS.maxAttempts) && isRetryable(error, request) &&
-            (error.code === 'unavailable' || chooseFresh(chooser, call) !== undefined) &&
-            waitMs < request.timeoutMs - elapsedMs && (!costsRetry(error) || budget.withdraw())
-          metrics.count('shoal_router_failures_total', { code: error.code, retried: String(again) })
-          if (!again) {
+          const waitMs = waitBeforeNext(call, target, error, elapsedMs)
+          metrics.count('shoal_router_failures_total', { code: error.code, retried: String(waitMs !== undefined) })
+          if (waitMs === undefined) {
             error.attempts = attemptsOf(call)
             throw error
           }
@@ -134,6 +130,17 @@ export function createRouter(deps: RouterDeps): Send {
       budget.record(outcome)
       if (breaker && admission !== undefined) breaker.record(admission, outcome, clock.now())
     }
+  }
+
+  /** @returns undefined if the failure is the call's end: another attempt does harm, or has no place, time or price */
+  function waitBeforeNext(call: Call, target: Target, error: RpcError, elapsedMs: number): number | undefined {
+    const { request, service, policy } = call
+    const waitMs = error.retryAfterMs ?? backOffMs(call.attempts)
+    ;(call.tried ??= []).push(target.instance.id)
+    const again = call.attempts < (policy.maxAttempts ?? DEFAULTS.maxAttempts) && isRetryable(error, request) &&
+      (error.code === 'unavailable' || chooseFresh(chooser, call) !== undefined) &&
+      waitMs < request.timeoutMs - elapsedMs && (!costsRetry(error) || service.budget.withdraw())
+    return again ? waitMs : undefined
   }
 
   /** A second attempt elsewhere beside one that takes longer than nearly all do. */
