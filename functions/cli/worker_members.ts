@@ -89,8 +89,9 @@ export async function joinInProcess(
 ): Promise<Member> {
   const at = host ? host.url : access.url
   const { info } = engine
-  // Why not the others has been said of each.
-  const why = refused.length === 0 ? `: ${info.reason}` : ''
+  // Why not the others has been said of each of them.
+  const isSaid = refused.length > 0 && info.reason.includes(', because ')
+  const why = isSaid ? '' : `: ${info.reason}`
   say(`worker ${name}: ${runtime}, ${info.device} on ${info.adapter}${why}`)
   const stopped = Promise.withResolvers<string>()
   const sayTrouble = sayChanges(say)

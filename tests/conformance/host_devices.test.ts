@@ -57,7 +57,7 @@ async function callAll(): Promise<void> {
   })
 }
 
-describe.skipIf(!isInstalled)('a host', () => {
+describe.skipIf(!isInstalled)('a host', { timeout: 180_000 }, () => {
   it('serves on WebGPU in Node, on native code and on WebAssembly at once', async () => {
     const host = lend(['--device', 'webgpu,cpu,wasm'], { SHOAL_PACKAGES: PACKAGES, ...softwareVulkan() })
     await eventually(async () => (await listed()).length === 3)
@@ -104,7 +104,7 @@ it(
     const { code, stderr } = await host.stop()
     expect([code, stderr]).toEqual([0, ''])
   },
-  60_000,
+  180_000,
 )
 
 it('asked for what it has not, a host says what it tried', async () => {
