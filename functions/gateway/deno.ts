@@ -1,10 +1,11 @@
 /** The gateway on Deno: `deno run -A functions/gateway/deno.ts --port 8787 --host 127.0.0.1 --data-dir .shoal`. */
-import { parseArgs } from 'node:util'
 import process from 'node:process'
 import { atMost, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { parse, wholeNumber } from '../cli/command.ts'
+import { lineOf } from '../cli/commands.ts'
 import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 const upgrade: Upgrade = (context, open) => {
@@ -29,18 +30,25 @@ function attach(socket: WebSocket, open: OpenLink): void {
   socket.addEventListener('close', ({ code }) => end?.end(`socket closed with ${code}`))
 }
 
+const HELP = `Runs a gateway on Deno, without a worker of its own and without demo models.
+
+Usage: deno run -A functions/gateway/deno.ts [--port 8787] [--host 127.0.0.1] [--data-dir .shoal]
+
+The options, and the variables that it reads, are those of shoal start.
+`
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      port: { type: 'string', default: String(DEFAULTS.port) },
-      host: { type: 'string', default: DEFAULTS.host },
-      'data-dir': { type: 'string', default: DEFAULTS.dataDir },
-    },
-  })
+  const { values } = parse(Deno.args, {
+    port: { type: 'string', default: String(DEFAULTS.port) },
+    host: { type: 'string', default: DEFAULTS.host },
+    'data-dir': { type: 'string', default: DEFAULTS.dataDir },
+    help: { type: 'boolean', short: 'h', default: false },
+  }, 0)
+  if (values.help) return void process.stdout.write(HELP)
   const env = Deno.env.toObject()
   const options = {
     host: values.host,
-    port: Number(values.port),
+    port: wholeNumber('port', values.port, 0, 65535),
     dataDir: values['data-dir'],
     env,
     log: jsonLog('warn'),
@@ -72,6 +80,6 @@ function listen(options: HostOptions, fetch: (request: Request) => Response | Pr
 }
 
 main().catch((thrown) => {
-  console.error(`shoal: ${thrown instanceof Error ? thrown.message : thrown}`)
+  console.error(lineOf(thrown, ['gateway']))
   process.exit(1)
 })

@@ -1,7 +1,9 @@
 import type { Clock } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
+import { LIMITS } from '../base/limits.ts'
 import type { ServiceContract } from '../rpc/contract.ts'
-import { RpcError } from '../wire/errors.ts'
+import { readHttpError } from '../rpc/http.ts'
+import { invalid, RpcError } from '../wire/errors.ts'
 
 export interface LeaseSettings {
   /** The gateway to register at: variable SHOAL_GATEWAY. Without one the function is not registered. */
@@ -43,12 +45,11 @@ export class FunctionLease {
 
   /** Renews the lease if it is due. Never rejects: a function serves whether or not it is registered. */
   async touch(env: Env): Promise<void> {
-    if (this.#left || this.#clock.now() < this.#dueAtMs) return
-    const record = this.#record(env)
-    if (!record) return
+    if (this.#left || this.#clock.now() < this.#dueAtMs || !isGiven(this.#settings, env)) return
     // Moved before the request, so that calls arriving meanwhile do not send their own.
     this.#dueAtMs = this.#clock.now() + DEFAULTS.functionRenewMs
     try {
+      const record = this.#record(env)
       const { token } = await this.#send(env, 'PUT', `/${encodeURIComponent(record.id)}/lease`, record)
       if (typeof token === 'string') this.token = token
       this.failure = undefined
@@ -61,19 +62,20 @@ export class FunctionLease {
   /** Gives the lease up for good, where a process knows that it is ending. @returns whether there was one */
   async leave(env: Env): Promise<boolean> {
     this.#left = true
-    const record = this.#record(env)
-    if (!record) return false
-    const query = new URLSearchParams({ service: record.service, incarnation: record.incarnation })
-    await this.#send(env, 'DELETE', `/${encodeURIComponent(record.id)}?${query}`).catch((thrown) => {
+    if (!isGiven(this.#settings, env)) return false
+    try {
+      const { id, service, incarnation } = this.#record(env)
+      const query = new URLSearchParams({ service, incarnation })
+      await this.#send(env, 'DELETE', `/${encodeURIComponent(id)}?${query}`)
+    } catch (thrown) {
       this.failure = RpcError.from(thrown)
-    })
+    }
     return true
   }
 
   #record(env: Env) {
     const { name, version } = this.#contract
-    const url = this.#settings.url ?? textOf(env.SHOAL_URL)
-    if (!url || !(this.#settings.gateway ?? textOf(env.SHOAL_GATEWAY))) return undefined
+    const url = checkUrl('SHOAL_URL', this.#settings.url ?? textOf(env.SHOAL_URL))
     return {
       id: `${name}@${new URL(url).host}`,
       service: name,
@@ -88,7 +90,7 @@ export class FunctionLease {
   }
 
   async #send(env: Env, method: 'PUT' | 'DELETE', path: string, body?: unknown): Promise<{ token?: unknown }> {
-    const gateway = (this.#settings.gateway ?? textOf(env.SHOAL_GATEWAY) ?? '').replace(/\/+$/, '')
+    const gateway = checkUrl('SHOAL_GATEWAY', this.#settings.gateway ?? textOf(env.SHOAL_GATEWAY)).replace(/\/+$/, '')
     const key = this.#settings.key ?? textOf(env.SHOAL_KEY)
     const response = await fetch(`${gateway}/registry/instances${path}`, {
       method,
@@ -96,12 +98,26 @@ export class FunctionLease {
       body: body === undefined ? undefined : JSON.stringify(body),
       redirect: 'manual',
       signal: AbortSignal.timeout(DEFAULTS.registerTimeoutMs),
+    }).catch((cause) => {
+      throw new RpcError('unavailable', `Cannot register at ${gateway}: it does not answer`, { cause })
     })
+    if (!response.ok) {
+      const { code, message } = await readHttpError(response)
+      throw new RpcError(code, `Cannot register at ${gateway}: it says "${message}"`)
+    }
     const text = await response.text()
-    if (response.ok) return text === '' ? {} : JSON.parse(text)
-    const detail = text.slice(0, 300)
-    throw new RpcError('unavailable', `Cannot register at ${gateway}: it answered ${response.status} ${detail}`)
+    return text === '' ? {} : JSON.parse(text)
   }
+}
+
+/** Whether there is an address to register, and a gateway to do so at. */
+function isGiven({ url, gateway }: LeaseSettings, env: Env): boolean {
+  return (url ?? textOf(env.SHOAL_URL)) !== undefined && (gateway ?? textOf(env.SHOAL_GATEWAY)) !== undefined
+}
+
+function checkUrl(name: string, url = ''): string {
+  if (/^https?:/.test(url) && URL.canParse(url)) return url
+  throw invalid(`Cannot register: ${name} must be an http(s) URL, got "${url.slice(0, LIMITS.maxNameLength)}"`)
 }
 
 function textOf(value: unknown): string | undefined {

@@ -5,7 +5,7 @@ import type { GatewayUnderTest } from '../../conformance/gateway_suite.ts'
 import { startInProcess } from '../../conformance/start_node_gateway.ts'
 import { buildWeb } from '../../../infra/build_web.ts'
 import { fixedModel } from '../../fixtures/models.ts'
-import { runCli, startCli, temporaryFolder } from '../../fixtures/process.ts'
+import { ROOT, runCli, startCli, startProcess, temporaryFolder } from '../../fixtures/process.ts'
 import { runHere } from './in_process.ts'
 
 /** Where nothing listens. */
@@ -147,6 +147,24 @@ describe('a mistake is answered in one line', () => {
       expect(stderr).toMatch(message)
     }))
   })
+
+  it('by the gateway on Deno too, which has a help', async () => {
+    const gateway = (...args: string[]) =>
+      startProcess('deno', ['run', '-A', 'functions/gateway/deno.ts', ...args], { cwd: ROOT }).ended
+    const { code, stdout } = await gateway('--help')
+    expect([code, stdout]).toEqual([0, expect.stringContaining('Usage: deno run -A functions/gateway/deno.ts')])
+    for (
+      const [option, value, message] of [['--port', 'http', /--port: a whole number/], [
+        '--prot',
+        '1',
+        /mean --port/,
+      ]] as const
+    ) {
+      const { code, stderr } = await gateway(option, value)
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/^shoal: [^\n]*\n$/)])
+      expect(stderr).toMatch(message)
+    }
+  }, 60_000)
 
   it('by a worker whose key is refused', async () => {
     const key = { id: '0'.repeat(12), sha256: '0'.repeat(64), scopes: ['admin'], createdAt: '' } as const

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, it } from 'vitest'
 import { serve } from '../../../shared/registry/serve.ts'
 import { createClient } from '../../../shared/rpc/create_client.ts'
@@ -77,4 +79,49 @@ it('asks callers over HTTP to let go of their connections once it leaves', async
   expect(await ask()).toBe(null)
   await app.drain({})
   expect(await ask()).toBe('close')
+})
+
+it('serves whether or not it can register, and says why it could not', async () => {
+  const url = 'http://function.example'
+  const cases = [
+    [
+      { SHOAL_URL: url, SHOAL_GATEWAY: 'http://127.0.0.1:1' },
+      'Cannot register at http://127.0.0.1:1: it does not answer',
+    ],
+    [
+      { SHOAL_URL: url, SHOAL_GATEWAY: '127.0.0.1' },
+      'Cannot register: SHOAL_GATEWAY must be an http(s) URL, got "127.0.0.1"',
+    ],
+    [{ SHOAL_URL: 'here', SHOAL_GATEWAY: url }, 'Cannot register: SHOAL_URL must be an http(s) URL, got "here"'],
+    [{ SHOAL_GATEWAY: url }, undefined],
+  ] as const
+  for (const [env, message] of cases) {
+    const { app } = holding()
+    await app.lease.touch(env)
+    expect(app.lease.failure?.message).toBe(message)
+    expect(await app.lease.leave(env)).toBe(message !== undefined)
+    expect(app.lease.failure?.message).toBe(message)
+  }
+})
+
+it('says what the gateway answered to its registration', async () => {
+  const refusing = createServer((_, response) => {
+    response.writeHead(401, { 'content-type': 'application/problem+json' })
+      .end(
+        JSON.stringify({ title: 'unauthenticated', detail: 'Cannot let the caller in: a valid API key is required' }),
+      )
+  })
+  await new Promise<void>((resolve) => refusing.listen(0, '127.0.0.1', resolve))
+  try {
+    const gateway = `http://127.0.0.1:${(refusing.address() as AddressInfo).port}`
+    const { app } = holding()
+    await app.lease.touch({ SHOAL_URL: 'http://function.example', SHOAL_GATEWAY: `${gateway}/` })
+    expect([app.lease.failure?.code, app.lease.failure?.message]).toEqual([
+      'unauthenticated',
+      `Cannot register at ${gateway}: it says "Cannot let the caller in: a valid API key is required"`,
+    ])
+  } finally {
+    refusing.closeAllConnections()
+    await new Promise((resolve) => refusing.close(resolve))
+  }
 })
