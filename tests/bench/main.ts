@@ -1,7 +1,7 @@
 /** `npm run bench -- SUITE [--json FILE]`: every figure is a ratio to a floor or a peer measured in the same run. */
 import { writeFile } from 'node:fs/promises'
 import process from 'node:process'
-import { parseArgs } from 'node:util'
+import { scriptOptions } from '../../infra/script_options.ts'
 import type { Report } from './figures.ts'
 
 const SUITES: Readonly<Record<string, () => Promise<Report>>> = {
@@ -14,10 +14,11 @@ const SUITES: Readonly<Record<string, () => Promise<Report>>> = {
   relay: async () => (await import('./relay.ts')).relayBench(),
 }
 
-const { values, positionals: [suite = ''] } = parseArgs({
-  options: { json: { type: 'string' } },
-  allowPositionals: true,
-})
+const { values, positionals: [suite = ''] } = scriptOptions(
+  `npm run bench -- ${Object.keys(SUITES).join('|')} [--json FILE]`,
+  { json: { type: 'string' } },
+  1,
+)
 const run = SUITES[suite]
 if (!run) {
   console.error(

@@ -4,17 +4,19 @@
  */
 import '../../infra/require_node.ts'
 import process from 'node:process'
-import { parseArgs } from 'node:util'
+import { scriptOptions } from '../../infra/script_options.ts'
 import { replayCommand, simulate } from './simulate.ts'
 
-const { values } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '10000' },
-    seed: { type: 'string', default: '1' },
-    history: { type: 'boolean', default: false },
-  },
+const { values } = scriptOptions('npm run simulate -- [--seeds 10000] [--seed 1] [--history]', {
+  seeds: { type: 'string', default: '10000' },
+  seed: { type: 'string', default: '1' },
+  history: { type: 'boolean', default: false },
 })
 const [first, seeds] = [Number(values.seed), Number(values.seeds)]
+if (!Number.isSafeInteger(first) || !Number.isSafeInteger(seeds) || seeds < 1) {
+  console.error(`Cannot simulate: --seed and --seeds must be whole numbers, got "${values.seed}" and "${values.seeds}"`)
+  process.exit(1)
+}
 let [broken, calls, attempts] = [0, 0, 0]
 for (let seed = first; seed < first + seeds; seed++) {
   const run = await simulate(seed)

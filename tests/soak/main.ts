@@ -7,7 +7,7 @@ import '../../infra/require_node.ts'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
-import { parseArgs } from 'node:util'
+import { scriptOptions } from '../../infra/script_options.ts'
 import { sleep, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { ProcessReport } from '../../functions/operations/process_report.ts'
@@ -25,13 +25,11 @@ const QUIET_MS = DEFAULTS.keepAliveMs + 10_000
 /** Files more than before the load that are no leak: a kept connection or two, a file of the store. */
 const FILES_SLACK = 6
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '10' },
-    calls: { type: 'string', default: '40' },
-    churn: { type: 'string', default: '6' },
-    json: { type: 'string' },
-  },
+const { values } = scriptOptions('npm run soak -- [--minutes 10] [--calls 40] [--churn 6] [--json FILE]', {
+  minutes: { type: 'string', default: '10' },
+  calls: { type: 'string', default: '40' },
+  churn: { type: 'string', default: '6' },
+  json: { type: 'string' },
 })
 const [minutes, callsPerSecond, churnSeconds] = [values.minutes, values.calls, values.churn].map(Number)
 if (!minutes || !callsPerSecond || !churnSeconds || minutes < 0.5) {
