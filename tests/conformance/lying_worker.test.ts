@@ -107,5 +107,4 @@ it(
       await gateway.close()
     }
   },
-  90_000,
 )

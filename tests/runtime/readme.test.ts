@@ -48,7 +48,7 @@ describe('what the README says works as it stands, in a project that has Shoal a
     expect(JSON.parse(stdout)).toMatchObject({ outputs: [{ name: 'color', shape: [1, 3], data: [0.5, 0.5, 0.5] }] })
   })
 
-  it.for(runtimes)('the client, on %s', { timeout: 60_000 }, async ([command, args]) => {
+  it.for(runtimes)('the client, on %s', async ([command, args]) => {
     const file = join(project.path, `call_${command}.ts`)
     await writeFile(file, `${block('ts', 'jobs({ gateway })')}\nconsole.log(Object.keys(result.outputs).join())\n`)
     const { code, stdout, stderr } = await startProcess(command, [...args, file], { cwd: project.path }).ended
@@ -58,7 +58,6 @@ describe('what the README says works as it stands, in a project that has Shoal a
 
   it.for(runtimes)(
     'the function, on %s: in memory, over a socket and through the gateway',
-    { timeout: 60_000 },
     async ([command, args]) => {
       await writeFile(join(project.path, 'hello.ts'), block('ts', 'export default serve'))
       const run = command === 'node' ? 'runOnNode' : 'runOnDeno'

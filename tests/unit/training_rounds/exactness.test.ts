@@ -192,7 +192,7 @@ describe('a worker that lies', () => {
     ['by the sign', (value: number) => -value],
     ['by a hundredth', (value: number) => value * 1.01],
     ['by the largest numbers there are', (value: number) => Math.sign(value) * 3e38],
-  ])('%s is found out by two others, and the weights are as if it had not been there', { timeout: 60_000 }, async (
+  ])('%s is found out by two others, and the weights are as if it had not been there', async (
     _,
     change,
   ) => {
@@ -209,7 +209,7 @@ describe('a worker that lies', () => {
     expect(workers.metrics.valueOf('shoal_training_audits_total')).toBeGreaterThan(1)
   })
 
-  it('in the middle of a run, by gradients beyond all proportion, changes nothing', { timeout: 60_000 }, async () => {
+  it('in the middle of a run, by gradients beyond all proportion, changes nothing', async () => {
     const random = seededRandom(9)
     const workers = poolOf(2)
     let calls = 0
@@ -226,7 +226,7 @@ describe('a worker that lies', () => {
 })
 
 describe('gradients that are rounded on the wire', () => {
-  it.each(['fp16', 'int8'] as const)('as %s train nearly the same weights', { timeout: 60_000 }, async (format) => {
+  it.each(['fp16', 'int8'] as const)('as %s train nearly the same weights', async (format) => {
     const steps = 60
     const { prepared } = await prepareTask(engine, { format })
     const rounded = await train('momentum', poolOf(2), { prepared, steps })
@@ -245,7 +245,6 @@ describe('gradients that are rounded on the wire', () => {
 describe('a relay', () => {
   it(
     'sends and takes as many bytes per step, whatever the number of workers behind it',
-    { timeout: 60_000 },
     async () => {
       const bytes: number[][] = []
       for (const workers of [1, 4, 16]) {
