@@ -104,6 +104,7 @@ it(
     const { code, stderr } = await host.stop()
     expect([code, stderr]).toEqual([0, ''])
   },
+  180_000,
 )
 
 it('asked for what it has not, a host says what it tried', async () => {
