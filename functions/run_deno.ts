@@ -3,6 +3,7 @@ import { atMost, systemClock } from '../shared/base/clock.ts'
 import { DEFAULTS } from '../shared/base/defaults.ts'
 import type { ServedFunction } from '../shared/registry/serve.ts'
 import { SUBPROTOCOL } from '../shared/rpc/transports/websocket.ts'
+import { cannotListen } from './cannot_listen.ts'
 import { environment, type RunningFunction, type RunOptions } from './run_function.ts'
 
 /** Where sockets for calls are opened, below whatever path a proxy puts before it. */
@@ -15,7 +16,7 @@ const PATH = /\/rpc$/
  */
 export async function runOnDeno(served: ServedFunction, options: RunOptions = {}): Promise<RunningFunction> {
   const { port = 0, hostname = '127.0.0.1', sockets = true } = options
-  const server = Deno.serve({ port, hostname, onListen() {} }, (request) => {
+  const server = listen(hostname, port, (request) => {
     return request.headers.get('upgrade') === 'websocket' ? upgrade(served, request) : served.fetch(request)
   })
   const env = environment(`http://${hostname}:${server.addr.port}`, options.env ?? process.env)
@@ -32,6 +33,18 @@ export async function runOnDeno(served: ServedFunction, options: RunOptions = {}
       // Whoever does not read their answer must not hold the process.
       await atMost(systemClock, DEFAULTS.drainMs, server.shutdown())
     },
+  }
+}
+
+function listen(
+  hostname: string,
+  port: number,
+  serve: (request: Request) => Response | Promise<Response>,
+): Deno.HttpServer<Deno.NetAddr> {
+  try {
+    return Deno.serve({ port, hostname, onListen() {} }, serve)
+  } catch (cause) {
+    throw cannotListen(hostname, port, cause)
   }
 }
 

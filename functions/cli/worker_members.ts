@@ -1,4 +1,7 @@
+import { sleep, systemClock } from '../../shared/base/clock.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import type { Log } from '../../shared/base/log.ts'
+import { fullJitterMs } from '../../shared/base/random.ts'
 import type { DeviceWish } from '../../shared/engine/detect.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import { findChromium } from '../worker/find_chromium.ts'
@@ -31,7 +34,6 @@ export interface Member {
 /**
  * Joins with headless Chromium on WebGPU, if it has an adapter that `wish` takes.
  * @returns the reason where it has not
- * @throws RpcError `unavailable` if the gateway does not answer
  */
 export async function joinChromium(options: MemberOptions, wish: DeviceWish): Promise<Member | Refusal> {
   const refuse = (reason: string): Refusal => ({ runtime: 'headless Chromium', reason })
@@ -43,12 +45,11 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
   }
   const { findAdapter, joinWithChromium, launchChromium } = await import('../worker/chromium_worker.ts')
   const { access: { url, key }, name, memoryBytes, log, say } = options
+  await untilReached(url, (line) => say(`worker ${name}: ${line}`))
   const browser = await launchChromium(path, url)
   try {
     const page = await browser.newPage()
-    await page.goto(`${url}/livez`).catch((cause) => {
-      throw new RpcError('unavailable', `Cannot reach the gateway: ${url} does not answer`, { cause })
-    })
+    await page.goto(`${url}/livez`)
     const adapter = await findAdapter(page)
     await page.close()
     if (!adapter || (wish === 'auto' && adapter.software)) {
@@ -78,6 +79,19 @@ export async function joinChromium(options: MemberOptions, wish: DeviceWish): Pr
   } catch (thrown) {
     await browser.close()
     throw thrown
+  }
+}
+
+/** Waits for a gateway that is not there yet, as workers without a browser do. */
+async function untilReached(url: string, say: (line: string) => void): Promise<void> {
+  const sayTrouble = sayChanges(say)
+  const retry = { baseMs: DEFAULTS.reconnectBaseMs, capMs: DEFAULTS.reconnectCapMs }
+  for (let attempt = 0;; attempt++) {
+    const response = await fetch(`${url}/livez`).catch(() => undefined)
+    await response?.body?.cancel()
+    if (response) return
+    sayTrouble(`Cannot reach the gateway: ${url} does not answer; trying again`)
+    await sleep(systemClock, fullJitterMs(attempt, retry, Math.random))
   }
 }
 

@@ -4,9 +4,10 @@ import { atMost, systemClock } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { jsonLog } from '../../shared/base/log.ts'
 import { SUBPROTOCOL } from '../../shared/rpc/transports/websocket.ts'
+import { cannotListen } from '../cannot_listen.ts'
 import { parse, wholeNumber } from '../cli/command.ts'
 import { lineOf } from '../cli/commands.ts'
-import { cannotListen, type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
+import { type HostOptions, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 const upgrade: Upgrade = (context, open) => {
   const { socket, response } = Deno.upgradeWebSocket(context.req.raw, { protocol: SUBPROTOCOL })
@@ -75,7 +76,7 @@ function listen(options: HostOptions, fetch: (request: Request) => Response | Pr
       onListen: (address) => console.log(`shoal ready http://${host}:${address.port}`),
     }, fetch)
   } catch (cause) {
-    throw cannotListen(options, cause)
+    throw cannotListen(host, port, cause)
   }
 }
 

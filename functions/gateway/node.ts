@@ -4,19 +4,13 @@ import { serve, upgradeWebSocket } from '@hono/node-server'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
+import { cannotListen } from '../cannot_listen.ts'
 import { drainOf } from '../node_drain.ts'
 import { guardedLookup } from './guarded_lookup.ts'
 import { nodeRpc } from './node_rpc.ts'
 import { nodeUpstream } from './node_upstream.ts'
 import { NodeSocket, openSocket } from '../worker/node_socket.ts'
-import {
-  cannotListen,
-  type HostOptions,
-  type LocalRelay,
-  openHostGateway,
-  type OpenLink,
-  type Upgrade,
-} from './host.ts'
+import { type HostOptions, type LocalRelay, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
 
 export interface RunningGateway {
   url: string
@@ -81,7 +75,7 @@ export async function startNodeGateway(options: HostOptions): Promise<RunningGat
         }),
     )
     server.once('error', (cause) => {
-      reject(cannotListen(options, cause))
+      reject(cannotListen(options.host, options.port, cause))
       void close()
     })
     const drain = drainOf(server as Server)

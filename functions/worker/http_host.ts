@@ -11,7 +11,7 @@ import { ServedSockets } from '../../shared/rpc/served_sockets.ts'
 import { memoryOnce } from '../../shared/stores/once_store.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { AgentDeps } from '../../shared/worker/agent.ts'
-import { cannotListen } from '../gateway/host.ts'
+import { cannotListen } from '../cannot_listen.ts'
 import { nodeRpc } from '../gateway/node_rpc.ts'
 import { drainOf } from '../node_drain.ts'
 import { takeSockets } from '../node_upgrades.ts'
@@ -96,7 +96,7 @@ export async function startHttpHost(options: HttpHostOptions): Promise<HttpHost>
   const drain = drainOf(server)
   const cutSockets = takeSockets(server, sockets)
   const port = await new Promise<number>((resolve, reject) => {
-    server.once('error', (cause) => reject(cannotListen(options, cause)))
+    server.once('error', (cause) => reject(cannotListen(options.host, options.port, cause)))
     server.listen(options.port, options.host, () => resolve((server.address() as AddressInfo).port))
   })
   const url = options.url ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`

@@ -68,6 +68,16 @@ describe('the hello function', () => {
     }
   })
 
+  it.for([[process.execPath, 'functions/hello/node.ts'], ['deno', 'run', '-A', 'functions/hello/deno.ts']])(
+    'on a port that is in use it says so: %s',
+    async ([command = '', ...args]) => {
+      const { port } = new URL(gateway.url)
+      const { code, stderr } = await startProcess(command, args, { env: { SHOAL_GATEWAY: '', PORT: port } }).ended
+      expect(code).toBe(1)
+      expect(stderr).toContain(`Cannot listen on 127.0.0.1:${port}: the port must be free`)
+    },
+  )
+
   const REGISTERS: Record<string, (hello: Miniflare, url: string) => Promise<unknown>> = {
     'a cron tick': async (hello) => await (await hello.getWorker()).scheduled({ cron: '* * * * *' }),
     'a call': async (_hello, url) => await createClient(Hello, { gateway: url }).sayHello({ name: 'traffic' }),

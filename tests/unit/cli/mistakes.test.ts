@@ -116,7 +116,6 @@ describe('a mistake is answered in one line', () => {
     'models push FOLDER/right.onnx --name a',
     'call fixed x=[1]',
     'call demo.Hello/sayHello',
-    'worker --device webgpu',
   ])('shoal %s without a gateway', async (line) => {
     expect(await lineFor(`${line} --gateway ${NOBODY}`)).toMatch(
       /^shoal: Cannot reach the gateway: http:\/\/127\.0\.0\.1:1 does not answer[^\n]*$/,
@@ -181,9 +180,11 @@ describe('a mistake is answered in one line', () => {
   }, 120_000)
 })
 
-it('a worker waits for a gateway that is not there yet, and says so', async () => {
-  const worker = startCli(['worker', '--device', 'wasm', '--name', 'early', '--gateway', NOBODY])
-  await worker.wrote(/^worker early: Cannot enrol: http:\/\/127\.0\.0\.1:1 does not answer; trying again$/m)
+it.for(['wasm', 'webgpu'])('a worker on %s waits for a gateway that is not there yet, and says so', async (device) => {
+  const worker = startCli(['worker', '--device', device, '--name', 'early', '--gateway', NOBODY])
+  await worker.wrote(
+    /^worker early: Cannot (enrol|reach the gateway): http:\/\/127\.0\.0\.1:1 does not answer; trying again$/m,
+  )
   worker.signal('SIGINT')
   const { code, stderr } = await worker.ended
   expect([code, stderr]).toEqual([0, ''])
