@@ -54,7 +54,7 @@ it(`a flood of ${JOBS} jobs is done, each once, while a worker is killed and sta
   expect([new Set(ids).size, wrong, accepted, (await client.dead()).length]).toEqual([JOBS, [], JOBS, 0])
   // The last may have come when all was done; the first must not.
   expect(leftAtKills[0]).toBeGreaterThan(0)
-  report(`7 flood of ${JOBS} jobs, ${KILLS} kills`, 'each one accepted result', {
+  report(`flood of ${JOBS} jobs, ${KILLS} kills`, 'each one accepted result', {
     jobs: JOBS,
     'results accepted': accepted,
     wrong: wrong.length,

@@ -7,6 +7,7 @@ import { sha256Hex } from '../../shared/base/bytes.ts'
 import { seededRandom } from '../../shared/base/random.ts'
 import { readCheckpoint } from '../../shared/training/checkpoint.ts'
 import type { Running } from '../fixtures/process.ts'
+import { report } from './figures.ts'
 import {
   CHECKPOINT_STEPS,
   drawStep,
@@ -47,12 +48,19 @@ describe('a coordinator', () => {
     await reached(first, step)
     first.signal('SIGKILL')
     await first.ended
-    expect(await resultOf(second)).toBe(undisturbed)
+    const result = await resultOf(second)
+    expect(result).toBe(undisturbed)
     const [before, after] = [epochOf(first), epochOf(second)]
     expect(after).toBeGreaterThan(before)
     // It went on from a checkpoint, not from the start.
     const started = eventsOf(second).find(({ type }) => type === 'started')
     expect(started?.step).toBeGreaterThanOrEqual(checkpointBefore(step))
+    report('31 coordinator SIGKILL, one waits', 'one epoch commits at a time; the same bits', {
+      killedAtStep: step,
+      wentOnFromStep: started?.step ?? NaN,
+      epochs: `${before}, then ${after}`,
+      sameBits: result === undisturbed,
+    })
   })
 
   it('on another machine goes on where one was killed: all they share is Redis and the gateway', {
@@ -96,14 +104,23 @@ describe('a coordinator', () => {
     const { code, stderr } = await first.ended
     expect(code).toBe(1)
     expect(stderr).toMatch(/epoch/)
-    expect(eventsOf(first).some(({ type }) => type === 'written')).toBe(false)
-    expect(await resultOf(second)).toBe(undisturbed)
+    const staleWrites = eventsOf(first).filter(({ type }) => type === 'written').length
+    expect(staleWrites).toBe(0)
+    const result = await resultOf(second)
+    expect(result).toBe(undisturbed)
     const folder = join(scene.folder, 'paused.onnx.run/checkpoints/paused')
     const [last, ...others] = readdirSync(folder)
     expect(others).toEqual([])
     const { description } = readCheckpoint(readFileSync(join(folder, last ?? '')))
     expect(description).toMatchObject({ step: STEPS, epoch: epochOf(second) })
     expect(await sha256Hex(readFileSync(join(scene.folder, 'paused.onnx')))).toBe(undisturbed)
+    report('30 coordinator SIGSTOP > lease', 'a new one goes on; stale writes 0; the same bits', {
+      pausedAfterStep: 25,
+      wokenAfterStep: 60,
+      checkpointOfEpoch: description.epoch,
+      staleWrites,
+      sameBits: result === undisturbed,
+    })
   })
 
   it('that is interrupted leaves a checkpoint from which the run goes on', { timeout: PATIENCE_MS }, async () => {

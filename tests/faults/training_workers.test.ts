@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../shared/base/random.ts'
 import type { Running } from '../fixtures/process.ts'
-import { extent } from './figures.ts'
+import { extent, report } from './figures.ts'
 import {
   drawStep,
   eventsOf,
@@ -53,8 +53,14 @@ describe('training gives the same bits', () => {
       for (const worker of victim) worker.signal('SIGKILL')
       workers.push(scene.startWorker())
     }
-    expect(await resultOf(training)).toBe(undisturbed)
+    const result = await resultOf(training)
+    expect(result).toBe(undisturbed)
     expect(eventsOf(training).filter(({ type }) => type === 'step')).toHaveLength(STEPS)
+    report('training: workers SIGKILLed', 'others come; the same bits', {
+      steps: STEPS,
+      killedAtSteps: steps.join(' '),
+      sameBits: result === undisturbed,
+    })
     await Promise.all(workers.map((worker) => worker.stop()))
   })
 
@@ -98,7 +104,14 @@ describe('training gives the same bits', () => {
     for (const worker of [quick, slow]) worker.signal('SIGKILL')
     await Promise.all([quick.ended, slow.ended])
     const last = scene.startWorker()
-    expect(await resultOf(training)).toBe(undisturbed)
+    const result = await resultOf(training)
+    expect(result).toBe(undisturbed)
+    report('32 straggler', 'its shards are leased again, its late answers refused; the same bits', {
+      stoodStillFromStep: 12,
+      wokenAfterStep: 40,
+      allKilledAfterStep: 60,
+      sameBits: result === undisturbed,
+    })
     await last.stop()
   })
 })
