@@ -1,5 +1,5 @@
 import type { SSEStreamingApi } from 'hono/streaming'
-import type { Clock } from '../../shared/base/clock.ts'
+import { type Clock, every } from '../../shared/base/clock.ts'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 
 /**
@@ -7,13 +7,5 @@ import { DEFAULTS } from '../../shared/base/defaults.ts'
  * cut one on which nothing happens.
  */
 export function pings(stream: SSEStreamingApi, clock: Clock): () => void {
-  let cancel = () => {}
-  const ping = () => {
-    cancel = clock.after(DEFAULTS.pingIntervalMs, () => {
-      void stream.write(':\n\n')
-      ping()
-    })
-  }
-  ping()
-  return () => cancel()
+  return every(clock, DEFAULTS.pingIntervalMs, () => void stream.write(':\n\n'))
 }

@@ -16,6 +16,19 @@ export const systemClock: Clock = {
   },
 }
 
+/** Runs `task` again and again, `intervalMs` apart, until the returned function is called. */
+export function every(clock: Clock, intervalMs: number, task: () => void): () => void {
+  let cancel = () => {}
+  const next = () => {
+    cancel = clock.after(intervalMs, () => {
+      next()
+      task()
+    })
+  }
+  next()
+  return () => cancel()
+}
+
 /** Resolves after `delayMs`, or rejects with the signal's reason as soon as it aborts. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
 import { type Bytes, decodeUtf8, encodeUtf8 } from '../base/bytes.ts'
-import type { Clock } from '../base/clock.ts'
+import { type Clock, every } from '../base/clock.ts'
 import { DEFAULTS } from '../base/defaults.ts'
 import { LIMITS } from '../base/limits.ts'
 import { RpcError } from '../wire/errors.ts'
@@ -127,16 +127,10 @@ function pings(
   ping: () => Bytes,
   clock: Clock,
 ): () => void {
-  let cancel = () => {}
-  const next = () => {
-    cancel = clock.after(DEFAULTS.pingIntervalMs, () => {
-      // Below 0, or null where the reader has left: the last ping still waits to be taken.
-      if ((controller.desiredSize ?? -1) >= 0) controller.enqueue(ping())
-      next()
-    })
-  }
-  next()
-  return () => cancel()
+  return every(clock, DEFAULTS.pingIntervalMs, () => {
+    // Below 0, or null where the reader has left: the last ping still waits to be taken.
+    if ((controller.desiredSize ?? -1) >= 0) controller.enqueue(ping())
+  })
 }
 
 interface StreamWriter {
