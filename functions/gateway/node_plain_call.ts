@@ -1,4 +1,6 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { type Bytes, EMPTY } from '../../shared/base/bytes.ts'
+import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { isRange } from '../../shared/base/version.ts'
 import { Deadline } from '../../shared/rpc/deadline.ts'
@@ -9,9 +11,8 @@ import {
   type HttpAnswer,
   type HttpCodec,
   readTimeout,
-  wantsEvents,
 } from '../../shared/rpc/http.ts'
-import { metadataOfRequest } from '../../shared/rpc/metadata.ts'
+import { isRequestMetadata, NO_METADATA } from '../../shared/rpc/metadata.ts'
 import type { RpcRequest } from '../../shared/rpc/send.ts'
 import { continueTrace } from '../../shared/rpc/trace.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
@@ -20,7 +21,7 @@ import type { RpcServing } from './rpc_answer.ts'
 import { writeAnswer } from './node_answer.ts'
 
 /** Content types as clients write them. */
-const CODECS: ReadonlyMap<string | null, HttpCodec> = new Map([
+const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
   [CONTENT_TYPES.json, 'json'],
   [CONTENT_TYPES.msgpack, 'msgpack'],
 ])
@@ -30,6 +31,8 @@ export type PlainCall = RpcRequest & { payload: { codec: HttpCodec; body: Bytes 
 
 /** Stands where its deadline's will: that begins when the body is here. */
 const NOT_YET = new AbortController().signal
+
+const TIMEOUT = /^[1-9]\d{0,9}$/
 
 /**
  * Reads the head of a unary call as nearly all of them are, without any step that could wait.
@@ -41,33 +44,78 @@ export function callOf(
   method: string,
   caller: string | undefined,
 ): PlainCall | undefined {
-  const codec = CODECS.get(request.get('content-type'))
-  if (!codec || request.has('content-encoding') || wantsEvents(request)) return undefined
-  // Also false where none is declared.
-  const maxBytes = codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes
-  if (!(Number(request.get('content-length') ?? NaN) <= maxBytes)) return undefined
-  const version = request.get('shoal-version') ?? ''
-  const group = request.get('shoal-group') ?? 'default'
-  const longest = Math.max(service.length, method.length, version.length, group.length)
-  if (longest > LIMITS.maxNameLength || (version !== '' && !isRange(version))) return undefined
-  if ((request.get('connect-protocol-version') ?? '1') !== '1') return undefined
-  const timeout = request.get('connect-timeout-ms')
-  if (timeout !== null && !/^[1-9]\d{0,9}$/.test(timeout)) return undefined
   const call: PlainCall = {
     service,
     method,
-    version,
-    group,
+    version: '',
+    group: 'default',
     stream: false,
-    idempotent: request.get('shoal-idempotent') === '1',
-    timeoutMs: readTimeout(timeout),
+    idempotent: false,
+    timeoutMs: DEFAULTS.callTimeoutMs,
     signal: NOT_YET,
-    traceparent: continueTrace(request.get('traceparent')),
-    metadata: metadataOfRequest(request),
-    payload: { codec, body: EMPTY },
+    traceparent: '',
+    metadata: NO_METADATA,
+    payload: { codec: 'json', body: EMPTY },
   }
+  if (!readFields(request.fields, call)) return undefined
+  const longest = Math.max(service.length, method.length, call.version.length, call.group.length)
+  if (longest > LIMITS.maxNameLength || (call.version !== '' && !isRange(call.version))) return undefined
+  call.traceparent = continueTrace(call.traceparent)
   if (caller !== undefined) call.caller = caller
   return call
+}
+
+/**
+ * One walk over the headers that there are costs less than a look for each that there could be.
+ * @returns whether the call is a plain one
+ */
+function readFields(fields: IncomingHttpHeaders, call: PlainCall): boolean {
+  let codec: HttpCodec | undefined
+  let bytes = NaN
+  let metadata: Record<string, string> | undefined
+  for (const name in fields) {
+    const value = fields[name]
+    if (typeof value !== 'string') return false
+    switch (name) {
+      case 'content-type':
+        codec = CODECS.get(value)
+        break
+      case 'content-length':
+        bytes = Number(value)
+        break
+      case 'content-encoding':
+        return false
+      case 'accept':
+        if (value.includes('text/event-stream')) return false
+        break
+      case 'connect-protocol-version':
+        if (value !== '1') return false
+        break
+      case 'connect-timeout-ms':
+        if (!TIMEOUT.test(value)) return false
+        call.timeoutMs = readTimeout(value)
+        break
+      case 'traceparent':
+        call.traceparent = value
+        break
+      case 'shoal-version':
+        call.version = value
+        break
+      case 'shoal-group':
+        call.group = value
+        break
+      case 'shoal-idempotent':
+        call.idempotent = value === '1'
+        break
+      default:
+        if (isRequestMetadata(name, value)) (metadata ??= {})[name] = value
+    }
+  }
+  if (metadata) call.metadata = metadata
+  if (!codec) return false
+  call.payload.codec = codec
+  // Also false where no length is declared.
+  return bytes <= (codec === 'json' ? LIMITS.maxJsonBytes : LIMITS.maxMessageBytes)
 }
 
 /** Answers it when its body has come. */

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { ReadableStream as NodeStream } from 'node:stream/web'
 import { byteLengthOf, type Bytes } from '../../shared/base/bytes.ts'
 import type { Cancellation } from '../../shared/rpc/deadline.ts'
@@ -22,6 +22,11 @@ export class NodeRequest implements HttpRequest, HeadersLike, WithHeaders, Cance
     this.#incoming = incoming
     this.outgoing = outgoing
     outgoing.on('close', this.#onClose)
+  }
+
+  /** Node's own. */
+  get fields(): IncomingHttpHeaders {
+    return this.#incoming.headers
   }
 
   get headers(): HeadersLike {

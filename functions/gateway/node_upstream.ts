@@ -1,6 +1,7 @@
 import type { LookupFunction } from 'node:net'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent } from 'undici'
 import type { Bytes } from '../../shared/base/bytes.ts'
+import { type Clock, systemClock } from '../../shared/base/clock.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { abortError, listen, unlisten } from '../../shared/rpc/deadline.ts'
 import { CONTENT_TYPES, type HttpCodec, inCodec } from '../../shared/rpc/http.ts'
@@ -9,6 +10,11 @@ import type { RpcRequest, RpcResponse, Send } from '../../shared/rpc/send.ts'
 import { fetchTransport, headersOf, pathOf, readAnswer } from '../../shared/rpc/transports/fetch.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import { guardedLookup } from './guarded_lookup.ts'
+import { MalformedAnswer } from './http1/answer_head.ts'
+import { type Answer, AnswerTooLong } from './http1/answer_reader.ts'
+import type { Connection, Exchange } from './http1/connection.ts'
+import { Connections } from './http1/connections.ts'
+import { endOfHead, fieldLines, requestLine } from './http1/request_head.ts'
 
 /** Ways to services that have an address of their own. */
 export interface Upstream {
@@ -21,189 +27,192 @@ export interface Upstream {
   close(): Promise<void>
 }
 
-type Controller = Dispatcher.DispatchController
-type Headers = Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseStart']>>[2]
+export interface UpstreamOptions {
+  /** How names become addresses, which are looked at before they are connected to; the system's by default. */
+  resolve?: LookupFunction
+  clock?: Clock
+}
 
 /**
  * Upstream calls on Node, the same on the wire as fetchTransport's. Node's `fetch` costs the gateway's process about
- * five times as much for a small call: this is the client beneath it, without the web's objects and streams. Each call
- * has a connection to itself while it runs; connections are kept for the next, and an address without any is forgotten.
- * @param resolve how names become addresses, which are looked at before they are connected to; the system's by default
+ * five times as much for a small call, the client beneath it twice as much. Each call has a connection to itself while it
+ * runs; connections are kept for the next.
  */
-export function nodeUpstream(resolve?: LookupFunction): Upstream {
-  const agent = new Agent({
-    connect: { lookup: guardedLookup(resolve) },
-    // A call's own deadline ends it, and may be longer than these would allow.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-  })
+export function nodeUpstream({ resolve, clock = systemClock }: UpstreamOptions = {}): Upstream {
+  const lookup = guardedLookup(resolve)
+  const active = new Set<Connections>()
+  // For streams. A call's own deadline ends it, and may be longer than these would allow.
+  const agent = new Agent({ connect: { lookup }, headersTimeout: 0, bodyTimeout: 0, allowH2: false })
+  let isClosed = false
   return {
     connect(base, headers) {
       const url = URL.parse(base)
       if (!url || !/^https?:$/.test(url.protocol)) {
         throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
       }
-      const { origin } = url
-      const root = url.pathname.replace(/\/+$/, '')
+      const to: Destination = {
+        base: url.origin + url.pathname.replace(/\/+$/, ''),
+        heads: new RequestHeads(url, headers),
+        connections: new Connections({ ...endpointOf(url), lookup }, clock, active),
+      }
       // A stream is worth the web's objects: its items are passed on as they come, at the reader's pace.
       const fetchByAgent = (request: Request) => fetch(request, { dispatcher: agent } as RequestInit)
       const stream = fetchTransport(base, { headers, fetch: fetchByAgent }).send
-      return (request) => request.stream ? stream(request) : call(agent, origin, root, request, headers)
+      return (request) => {
+        if (isClosed) return Promise.reject(unreachable(to, new Error('this side has stopped'), false))
+        return request.stream ? stream(request) : call(to, request)
+      }
     },
-    close: () => agent.destroy(),
+    async close() {
+      isClosed = true
+      for (const connections of active) connections.close()
+      await agent.destroy()
+    },
   }
 }
 
-function call(
-  agent: Agent,
-  origin: string,
-  root: string,
-  request: RpcRequest,
-  more: Readonly<Record<string, string>> | undefined,
-): Promise<RpcResponse> {
+interface Destination {
+  /** As errors name it. */
+  readonly base: string
+  readonly heads: RequestHeads
+  readonly connections: Connections
+}
+
+/** What calls to one address begin with: most of it is the same for all calls of a method, and is made once. */
+class RequestHeads {
+  readonly #url: URL
+  readonly #more: Readonly<Record<string, string>> | undefined
+  readonly #known = new Map<string, { service: string; codec: HttpCodec; start: string }>()
+
+  constructor(url: URL, more: Readonly<Record<string, string>> | undefined) {
+    this.#url = url
+    this.#more = more
+  }
+
+  /** @throws RpcError `invalid_argument` where the request's metadata cannot be sent */
+  of(request: RpcRequest, codec: HttpCodec, bytes: number): string {
+    return this.#startOf(request, codec) + fieldLines(headersOf(request), CALL_HEADERS) + endOfHead(bytes)
+  }
+
+  #startOf(request: RpcRequest, codec: HttpCodec): string {
+    const { service, method } = request
+    const known = this.#known.get(method)
+    if (known?.service === service && known.codec === codec) return known.start
+    const root = this.#url.pathname.replace(/\/+$/, '')
+    const start = requestLine(root + pathOf(request), this.#url.host) +
+      fieldLines({ 'content-type': CONTENT_TYPES[codec], ...this.#more })
+    // Callers may ask for any name.
+    if (this.#known.size >= LIMITS.maxRoutedMethods) this.#known.clear()
+    this.#known.set(method, { service, codec, start })
+    return start
+  }
+}
+
+/** Those of our own that all calls have. */
+const CALL_HEADERS: ReadonlySet<string> = new Set(['connect-protocol-version', 'connect-timeout-ms', 'traceparent'])
+
+function endpointOf({ protocol, hostname, port }: URL) {
+  const secure = protocol === 'https:'
+  return { secure, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (secure ? 443 : 80)) }
+}
+
+function call(to: Destination, request: RpcRequest): Promise<RpcResponse> {
   if (request.signal.aborted) return Promise.reject(abortError(request.signal.reason))
   return new Promise((resolve, reject) => {
     const { codec, body } = inCodec(request.payload, request.payload.codec === 'json' ? 'json' : 'msgpack')
-    const headers = headersOf(request)
-    headers['content-type'] = CONTENT_TYPES[codec]
-    if (more) Object.assign(headers, more)
-    const exchange = new Exchange(origin + root, request, resolve, reject)
-    agent.dispatch({ origin, method: 'POST', path: root + pathOf(request), headers, body }, exchange)
+    const head = to.heads.of(request, codec, body.byteLength)
+    new UpstreamCall(to, request, head, body, resolve, reject).start()
   })
 }
 
-/** One request and its answer, as undici tells of them. It settles once, by whatever comes first. */
-class Exchange implements Dispatcher.DispatchHandler {
-  readonly #base: string
+/** A call under way. It settles once: by its answer, by a failure, or because its caller gave it up. */
+class UpstreamCall implements Exchange {
+  readonly head: string
+  readonly body: Bytes
+  readonly #to: Destination
   readonly #request: RpcRequest
   readonly #resolve: (response: RpcResponse | Promise<RpcResponse>) => void
   readonly #reject: (error: RpcError) => void
-  readonly #onAbort = () => this.#abort()
-  readonly #parts: Uint8Array[] = []
-  #controller: Controller | undefined
-  #bytes = 0
-  #status = 0
-  #statusText = ''
-  #headers: Headers = {}
+  readonly #onAbort = () => {
+    this.#release()
+    this.#connection?.cut()
+    this.#reject(abortError(this.#request.signal.reason))
+  }
+  #connection: Connection | undefined
 
   constructor(
-    base: string,
+    to: Destination,
     request: RpcRequest,
+    head: string,
+    body: Bytes,
     resolve: (response: RpcResponse | Promise<RpcResponse>) => void,
     reject: (error: RpcError) => void,
   ) {
-    this.#base = base
+    this.#to = to
     this.#request = request
+    this.head = head
+    this.body = body
     this.#resolve = resolve
     this.#reject = reject
-    listen(request.signal, this.#onAbort)
   }
 
-  /** From now on bytes of it may have reached the other side. */
-  onRequestStart(controller: Controller): void {
-    this.#controller = controller
-    // It waited for a connection, and its caller did not.
-    if (this.#request.signal.aborted) this.#abort()
+  start(): void {
+    listen(this.#request.signal, this.#onAbort)
+    this.#connection = this.#to.connections.ask(this)
   }
 
-  onResponseStart(_controller: Controller, status: number, headers: Headers, statusText = ''): void {
-    this.#status = status
-    this.#headers = headers
-    this.#statusText = statusText
+  onAnswer(answer: Answer): void {
+    this.#release()
+    this.#resolve(responseOf(answer, this.#request, this.#to))
   }
 
-  onResponseData(controller: Controller, part: Uint8Array): void {
-    this.#bytes += part.byteLength
-    if (this.#bytes <= LIMITS.maxJsonBytes) return void this.#parts.push(part)
-    controller.abort(
-      new RpcError('internal', `Cannot read the answer: it may have at most ${LIMITS.maxJsonBytes} bytes`),
+  onFailed(error: Error, wasSent: boolean): void {
+    this.#release()
+    this.#reject(
+      error instanceof AnswerTooLong
+        ? new RpcError('internal', `Cannot read the answer: ${error.message}`)
+        : unreachable(this.#to, error, wasSent),
     )
-  }
-
-  onResponseEnd(): void {
-    this.#release()
-    this.#resolve(this.#answer())
-  }
-
-  onResponseError(_controller: Controller, error: Error): void {
-    this.#release()
-    this.#reject(error instanceof RpcError ? error : this.#unreachable(error))
-  }
-
-  #abort(): void {
-    const error = abortError(this.#request.signal.reason)
-    this.#controller?.abort(error)
-    this.#release()
-    this.#reject(error)
   }
 
   #release(): void {
     unlisten(this.#request.signal, this.#onAbort)
   }
+}
 
-  #unreachable(cause: Error): RpcError {
-    const { code = '' } = cause as { code?: string }
-    if (code === 'UND_ERR_INVALID_ARG') {
-      return invalid(`Cannot call ${this.#request.service}: a header has a value that HTTP does not carry`, { cause })
-    }
-    const reason = `${cause.message} ${code}`.trim() || 'the connection failed'
-    return new RpcError('unavailable', `Cannot reach ${this.#base}: ${reason}`, {
-      cause,
-      neverSent: this.#controller === undefined,
-      unanswered: true,
-    })
-  }
+function unreachable({ base }: Destination, cause: Error, wasSent: boolean): RpcError {
+  const { code = '' } = cause as { code?: string }
+  const reason = `${cause.message} ${code}`.trim() || 'the connection failed'
+  const action = cause instanceof MalformedAnswer ? 'read the answer of' : 'reach'
+  return new RpcError('unavailable', `Cannot ${action} ${base}: ${reason}`, {
+    cause,
+    neverSent: !wasSent,
+    unanswered: true,
+  })
+}
 
-  #answer(): RpcResponse | Promise<RpcResponse> {
-    const headers = this.#headers
-    const encoding = headers['content-encoding']
-    if (encoding !== undefined && encoding !== 'identity') {
-      return Promise.reject(
-        new RpcError('unknown', `Cannot read the answer: its content-encoding must be identity, got ${encoding}`),
-      )
-    }
-    const codec = CODECS.get(String(headers['content-type']))
-    if (this.#status === 200 && codec && (codec === 'json' || this.#bytes <= LIMITS.maxMessageBytes)) {
-      return {
-        kind: 'unary',
-        metadata: metadataOfResponse({ forEach: (visit) => visitAll(headers, visit) }),
-        payload: { codec, body: this.#body() },
-      }
-    }
-    // Whatever is out of the ordinary is read as fetch's answers are.
-    const body = this.#bytes > 0 ? this.#body() : null
-    const response = new Response(body, {
-      status: this.#status,
-      statusText: this.#statusText,
-      headers: texts(headers),
-    })
-    return readAnswer(response, this.#request.service, this.#base)
+function responseOf(
+  answer: Answer,
+  { service }: RpcRequest,
+  { base }: Destination,
+): RpcResponse | Promise<RpcResponse> {
+  const { status, statusText, headers, body } = answer
+  const encoding = headers.get('content-encoding')
+  if (encoding !== undefined && encoding !== 'identity') {
+    const reason = `Cannot read the answer: its content-encoding must be identity, got ${encoding}`
+    return Promise.reject(new RpcError('unknown', reason))
   }
-
-  #body(): Bytes {
-    const [first, ...more] = this.#parts
-    // A slice of what the socket read, which nobody else writes to.
-    if (first && more.length === 0) return first as Bytes
-    return Buffer.concat(this.#parts, this.#bytes)
+  const codec = CODECS.get(headers.get('content-type'))
+  if (status === 200 && codec && (codec === 'json' || body.byteLength <= LIMITS.maxMessageBytes)) {
+    return { kind: 'unary', metadata: metadataOfResponse(headers), payload: { codec, body } }
   }
+  // Whatever is out of the ordinary is read as fetch's answers are.
+  const response = new Response(body.byteLength > 0 ? body : null, { status, statusText, headers: [...headers] })
+  return readAnswer(response, service, base)
 }
 
 /** Content types as services that are Shoal's write them. */
-const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
+const CODECS: ReadonlyMap<string | undefined, HttpCodec> = new Map([
   [CONTENT_TYPES.json, 'json'],
   [CONTENT_TYPES.msgpack, 'msgpack'],
 ])
-
-function visitAll(headers: Headers, visit: (value: string, name: string) => void): void {
-  for (const name in headers) {
-    const value = headers[name]
-    if (value !== undefined) visit(Array.isArray(value) ? value.join(', ') : value, name)
-  }
-}
-
-function texts(headers: Headers): [name: string, value: string][] {
-  const entries: [string, string][] = []
-  visitAll(headers, (value, name) => entries.push([name, value]))
-  return entries
-}

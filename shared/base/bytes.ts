@@ -50,12 +50,17 @@ const DIGITS = encodeUtf8('0123456789abcdef')
 /** Lower-case hexadecimal digits, two for each byte. Written as bytes: to join as many texts leaves each of them behind. */
 export function toHex(bytes: Uint8Array): string {
   const digits = new Uint8Array(bytes.byteLength * 2)
-  for (let i = 0; i < bytes.byteLength; i++) {
-    const byte = bytes[i] ?? 0
-    digits[2 * i] = DIGITS[byte >> 4] ?? 0
-    digits[2 * i + 1] = DIGITS[byte & 15] ?? 0
-  }
+  writeHex(bytes, 0, bytes.byteLength, digits, 0)
   return decodeUtf8(digits)
+}
+
+/** Writes the same digits of some bytes, as ASCII, into a text from `at` on. */
+export function writeHex(bytes: Uint8Array, from: number, until: number, text: Uint8Array, at: number): void {
+  for (let i = from; i < until; i++) {
+    const byte = bytes[i] ?? 0
+    text[at++] = DIGITS[byte >> 4] ?? 0
+    text[at++] = DIGITS[byte & 15] ?? 0
+  }
 }
 
 /** SHA-256 as 64 lower-case hex digits. */

@@ -158,6 +158,15 @@ export const DEFAULTS = {
    * rule), or it is closed under a request that is on its way.
    */
   keepAliveMs: 65_000,
+  /** How long a connection to a service may take to open: two lost packets are sent again by then. */
+  connectTimeoutMs: 10_000,
+  /**
+   * How long a connection to a service is kept without a call where the service does not say: many servers end theirs after 5 s.
+   * Where it says so it is kept for that, up to the cap, but for the margin: a call must not meet its end on the way.
+   */
+  upstreamIdleMs: 4_000,
+  upstreamIdleMarginMs: 1_000,
+  upstreamIdleCapMs: 600_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   /** A lease of shards is this many times what shards took lately, at least the minimum; the first one is for loading. */

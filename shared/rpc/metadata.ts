@@ -39,12 +39,12 @@ const FOR_ROUTERS: ReadonlySet<string> = new Set(['shoal-hash-key', 'shoal-balan
 
 /** The metadata among a request's headers. Credentials and what proxies add stay behind. */
 export function metadataOfRequest(headers: HeaderEntries): Metadata {
-  return pick(headers, isOurs)
+  return pick(headers, isRequestMetadata)
 }
 
 /** The metadata among an answer's headers. */
 export function metadataOfResponse(headers: HeaderEntries): Metadata {
-  return pick(headers, () => true)
+  return pick(headers, isMetadata)
 }
 
 /** What the web's Headers, a Map and a runtime's own headers have in common. Names are lower case. */
@@ -52,19 +52,23 @@ export interface HeaderEntries {
   forEach(visit: (value: string, name: string) => void): void
 }
 
-function isOurs(name: string): boolean {
-  return name.startsWith('x-') ? !NOT_OURS.test(name) : FOR_ROUTERS.has(name)
+/** Whether a request's header is part of its metadata. */
+export function isRequestMetadata(name: string, value: string): boolean {
+  return isMetadata(name, value) && (name.startsWith('x-') ? !NOT_OURS.test(name) : FOR_ROUTERS.has(name))
 }
 
 const [X, S, D] = ['x', 's', 'd'].map((letter) => letter.charCodeAt(0))
 
-function pick(headers: HeaderEntries, wanted: (name: string) => boolean): Metadata {
+function isMetadata(name: string, value: string): boolean {
+  // Most headers begin with another letter: no pattern need look at them.
+  const first = name.charCodeAt(0)
+  return (first === X || first === S || first === D) && NAME.test(name) && VALUE.test(value)
+}
+
+function pick(headers: HeaderEntries, isWanted: (name: string, value: string) => boolean): Metadata {
   let metadata: Record<string, string> | undefined
   headers.forEach((value, name) => {
-    // Most headers begin with another letter: no pattern need look at them.
-    const first = name.charCodeAt(0)
-    if (first !== X && first !== S && first !== D) return
-    if (NAME.test(name) && VALUE.test(value) && wanted(name)) (metadata ??= {})[name] = value
+    if (isWanted(name, value)) (metadata ??= {})[name] = value
   })
   return metadata ?? NO_METADATA
 }

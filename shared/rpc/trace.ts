@@ -1,4 +1,4 @@
-import { toHex } from '../base/bytes.ts'
+import { decodeUtf8, encodeUtf8, writeHex } from '../base/bytes.ts'
 
 /** W3C Trace Context, level 1. https://www.w3.org/TR/trace-context/ */
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
@@ -10,26 +10,29 @@ export function continueTrace(traceparent: string | null | undefined): string {
 
 export function newTrace(): string {
   if (used === drawn.length) {
-    drawn = drawIds()
+    drawn = drawTraces()
     used = 0
   }
   return drawn[used++] ?? ''
 }
 
-/** Ids drawn ahead: to draw, and to write as hexadecimal, costs as much for one as for many. */
+/** Traces drawn ahead: to draw, and to write as hexadecimal, costs as much for one as for many. */
 let drawn: readonly string[] = []
 let used = 0
 
 const DRAWN_AT_ONCE = 128
-/** Of a trace id and a span id together, and of the first. */
-const ID_DIGITS = 48
-const TRACE_DIGITS = 32
+const [TRACE_BYTES, SPAN_BYTES] = [16, 8]
+const FORM = encodeUtf8(`00-${'0'.repeat(2 * TRACE_BYTES)}-${'0'.repeat(2 * SPAN_BYTES)}-01`)
+const [TRACE_AT, SPAN_AT] = [3, 4 + 2 * TRACE_BYTES]
 
-function drawIds(): string[] {
-  const bytes = crypto.getRandomValues(new Uint8Array(DRAWN_AT_ONCE * ID_DIGITS / 2))
-  const digits = toHex(bytes)
-  return Array.from({ length: DRAWN_AT_ONCE }, (_, i) => {
-    const at = i * ID_DIGITS
-    return `00-${digits.slice(at, at + TRACE_DIGITS)}-${digits.slice(at + TRACE_DIGITS, at + ID_DIGITS)}-01`
-  })
+function drawTraces(): string[] {
+  const ids = crypto.getRandomValues(new Uint8Array(DRAWN_AT_ONCE * (TRACE_BYTES + SPAN_BYTES)))
+  const text = new Uint8Array(DRAWN_AT_ONCE * FORM.byteLength)
+  for (let i = 0, id = 0; i < text.byteLength; i += FORM.byteLength, id += TRACE_BYTES + SPAN_BYTES) {
+    text.set(FORM, i)
+    writeHex(ids, id, id + TRACE_BYTES, text, i + TRACE_AT)
+    writeHex(ids, id + TRACE_BYTES, id + TRACE_BYTES + SPAN_BYTES, text, i + SPAN_AT)
+  }
+  const traces = decodeUtf8(text)
+  return Array.from({ length: DRAWN_AT_ONCE }, (_, i) => traces.slice(i * FORM.byteLength, (i + 1) * FORM.byteLength))
 }

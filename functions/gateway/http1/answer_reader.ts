@@ -1,0 +1,141 @@
+import { byteLengthOf, type Bytes, EMPTY } from '../../../shared/base/bytes.ts'
+import { LIMITS } from '../../../shared/base/limits.ts'
+import { type AnswerHead, MalformedAnswer, readHead } from './answer_head.ts'
+import { Chunks } from './chunks.ts'
+
+/** An answer, whole. */
+export interface Answer extends AnswerHead {
+  /** Nothing else writes there. */
+  readonly body: Bytes
+}
+
+/** An answer that is longer than its reader takes. Its connection is cut. */
+export class AnswerTooLong extends Error {}
+
+const END_OF_HEAD = '\r\n\r\n'
+/** Bytes made text at once: a head as a rule, and little of the body after it, which its text keeps in memory. */
+const READ_AHEAD = 1024
+
+/**
+ * Reads the answers of a connection, one for each request. Most come in one read, and are then copied once: their bodies.
+ * Nothing is allocated from a declared length.
+ */
+export class AnswerReader {
+  readonly #maxBytes: number
+  /** Of a head that has not come whole. */
+  #text = ''
+  #lastText = ''
+  #lastHead: AnswerHead | undefined
+  #head: AnswerHead | undefined
+  #chunks: Chunks | undefined
+  #parts: Uint8Array[] = []
+  #bytes = 0
+
+  /** @param maxBytes of one body */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  /**
+   * @param bytes of one answer, in whatever pieces they come; may be written over once this returns
+   * @returns the answer with its last byte
+   * @throws MalformedAnswer or AnswerTooLong, after which this reader reads no more
+   */
+  read(bytes: Buffer): Answer | undefined {
+    let at = 0
+    while (!this.#head) {
+      if (at === bytes.byteLength) return undefined
+      at = this.#readHead(bytes, at)
+    }
+    return this.#readBody(this.#head, bytes, at)
+  }
+
+  /** The connection has ended. @returns the answer, if that was how its body was to end */
+  end(): Answer | undefined {
+    return this.#head?.framing === 'rest' ? this.#whole(this.#head, joined(this.#parts), true) : undefined
+  }
+
+  /** @returns where the rest begins */
+  #readHead(bytes: Buffer, at: number): number {
+    const before = this.#text.length
+    const until = Math.min(at + READ_AHEAD, bytes.byteLength)
+    this.#text += bytes.toString('latin1', at, until)
+    const end = this.#text.indexOf(END_OF_HEAD, Math.max(0, before - END_OF_HEAD.length + 1))
+    if (end < 0) {
+      if (this.#text.length > LIMITS.maxAnswerHeadBytes) {
+        throw new MalformedAnswer(`expected a head of at most ${LIMITS.maxAnswerHeadBytes} bytes, got more`)
+      }
+      return until
+    }
+    const head = this.#headOf(this.#text.slice(0, end))
+    this.#text = ''
+    if (head.status === 101) throw new MalformedAnswer('expected HTTP/1.1, got a switch to another protocol')
+    // What follows an interim answer (100, 103) is the answer.
+    if (head.status >= 200) this.#head = head
+    return at + end + END_OF_HEAD.length - before
+  }
+
+  /** Servers say the same before each answer of a kind, until the second of its date has changed. */
+  #headOf(text: string): AnswerHead {
+    if (text === this.#lastText) return this.#lastHead as AnswerHead
+    this.#lastHead = readHead(text)
+    this.#lastText = text
+    return this.#lastHead
+  }
+
+  #readBody(head: AnswerHead, bytes: Buffer, at: number): Answer | undefined {
+    const { framing } = head
+    if (framing === 'chunks') {
+      const chunks = this.#chunks ??= new Chunks()
+      const read = chunks.read(bytes.subarray(at), (part) => this.#keep(part))
+      return chunks.ended ? this.#whole(head, joined(this.#parts), at + read < bytes.byteLength) : undefined
+    }
+    const came = bytes.byteLength - at
+    if (framing === 'rest') {
+      if (came > 0) this.#keep(bytes.subarray(at))
+      return undefined
+    }
+    if (framing > this.#maxBytes) throw this.#tooLong()
+    const missing = framing - this.#bytes
+    if (came < missing) {
+      if (came > 0) this.#keep(bytes.subarray(at))
+      return undefined
+    }
+    const last = bytes.subarray(at, at + missing)
+    if (this.#bytes === 0) return this.#whole(head, copyOf(last), came > missing)
+    this.#keep(last)
+    return this.#whole(head, joined(this.#parts), came > missing)
+  }
+
+  #keep(part: Uint8Array): void {
+    this.#bytes += part.byteLength
+    if (this.#bytes > this.#maxBytes) throw this.#tooLong()
+    this.#parts.push(copyOf(part))
+  }
+
+  #tooLong(): AnswerTooLong {
+    return new AnswerTooLong(`it may have at most ${this.#maxBytes} bytes`)
+  }
+
+  /** @param isLast nobody can tell where on this connection another answer would begin */
+  #whole(head: AnswerHead, body: Bytes, isLast: boolean): Answer {
+    this.#head = this.#chunks = undefined
+    if (this.#bytes > 0) {
+      this.#parts = []
+      this.#bytes = 0
+    }
+    const { status, statusText, headers, framing, keptMs } = head
+    return { status, statusText, headers, framing, keptMs: isLast ? 0 : keptMs, body }
+  }
+}
+
+function copyOf(part: Uint8Array): Bytes {
+  if (part.byteLength === 0) return EMPTY
+  const copy = Buffer.allocUnsafe(part.byteLength)
+  copy.set(part)
+  return copy
+}
+
+function joined(parts: readonly Uint8Array[]): Bytes {
+  return parts.length === 1 ? parts[0] as Bytes : Buffer.concat(parts, byteLengthOf(parts))
+}
