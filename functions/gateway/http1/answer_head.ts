@@ -20,6 +20,8 @@ export class MalformedAnswer extends Error {}
 const HEAD = /^HTTP\/1\.[01] [1-5]\d\d(?: [\t -~\x80-\xff]*)?(?:\r\n[!#$%&'*+\-.^_`|~\dA-Za-z]+:[\t -~\x80-\xff]*)*$/
 /** Fifteen digits are exact, and more than any body has. */
 const LENGTH = /^\d{1,15}$/
+/** Spaces, to HTTP; but there are parsers, Node's among them, that then see another value. */
+const TABBED = /^(?:content-length|transfer-encoding):.*\t/im
 const STATUS_AT = 'HTTP/1.1 '.length
 const [SPACE, TAB] = [32, 9]
 
@@ -77,6 +79,9 @@ function framingOf(status: number, headers: ReadonlyMap<string, string>, text: s
   const encoding = headers.get('transfer-encoding')
   if (encoding !== undefined && (length !== undefined || encoding.toLowerCase() !== 'chunked' || isOld(text))) {
     throw new MalformedAnswer(`expected transfer-encoding chunked and no content-length, got ${encoding.slice(0, 40)}`)
+  }
+  if (text.includes('\t') && TABBED.test(text)) {
+    throw new MalformedAnswer('expected no tab in what says where it ends, got one')
   }
   if (length !== undefined && !LENGTH.test(length)) {
     throw new MalformedAnswer(`expected one content-length of at most 15 digits, got ${length.slice(0, 40)}`)

@@ -24,8 +24,7 @@ export class AnswerReader {
   readonly #maxBytes: number
   /** Of a head that has not come whole. */
   #text = ''
-  #lastText = ''
-  #lastHead: AnswerHead | undefined
+  #last: { text: string; head: AnswerHead } | undefined
   #head: AnswerHead | undefined
   #chunks: Chunks | undefined
   #parts: Uint8Array[] = []
@@ -61,26 +60,24 @@ export class AnswerReader {
     const until = Math.min(at + READ_AHEAD, bytes.byteLength)
     this.#text += bytes.toString('latin1', at, until)
     const end = this.#text.indexOf(END_OF_HEAD, Math.max(0, before - END_OF_HEAD.length + 1))
-    if (end < 0) {
-      if (this.#text.length > LIMITS.maxAnswerHeadBytes) {
-        throw new MalformedAnswer(`expected a head of at most ${LIMITS.maxAnswerHeadBytes} bytes, got more`)
-      }
-      return until
+    if ((end < 0 ? this.#text.length : end) > LIMITS.maxAnswerHeadBytes) {
+      throw new MalformedAnswer(`expected a head of at most ${LIMITS.maxAnswerHeadBytes} bytes, got more`)
     }
+    if (end < 0) return until
     const head = this.#headOf(this.#text.slice(0, end))
     this.#text = ''
-    if (head.status === 101) throw new MalformedAnswer('expected HTTP/1.1, got a switch to another protocol')
-    // What follows an interim answer (100, 103) is the answer.
     if (head.status >= 200) this.#head = head
+    // What follows an interim answer (100, 103) is the answer.
+    else if (head.status === 101 || head.keptMs === 0) {
+      throw new MalformedAnswer(`expected an answer, got ${head.status} as the connection's last`)
+    }
     return at + end + END_OF_HEAD.length - before
   }
 
   /** Servers say the same before each answer of a kind, until the second of its date has changed. */
   #headOf(text: string): AnswerHead {
-    if (text === this.#lastText) return this.#lastHead as AnswerHead
-    this.#lastHead = readHead(text)
-    this.#lastText = text
-    return this.#lastHead
+    if (this.#last?.text !== text) this.#last = { text, head: readHead(text) }
+    return this.#last.head
   }
 
   #readBody(head: AnswerHead, bytes: Buffer, at: number): Answer | undefined {

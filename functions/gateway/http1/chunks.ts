@@ -1,7 +1,10 @@
 import { MalformedAnswer } from './answer_head.ts'
 
-/** A chunk's size, and extensions that nobody reads (RFC 9112, 7.1.1). */
-const SIZE = /^([\da-fA-F]{1,8})(?:[\t ]*;[\t -~\x80-\xff]*)?$/
+/** A chunk's size, and extensions that nobody reads: names, some with a value, which is a word or quoted (RFC 9112, 7.1.1). */
+const SIZE =
+  /^([\da-fA-F]{1,8})(?:;[!#$%&'*+\-.^_`|~\dA-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~\dA-Za-z]+|"[\t !#-[\]-~\x80-\xff]*"))?)*$/
+/** A field after the last chunk. It is thrown away; what is none, or would say that the body ends elsewhere, is refused. */
+const TRAILER = /^(?!(?:content-length|transfer-encoding):)[!#$%&'*+\-.^_`|~\dA-Z]+:[\t -~\x80-\xff]*$/i
 /** Characters of the lines before one chunk, or after the last: extensions and trailers, which are thrown away. */
 const MAX_LINE_LENGTH = 4096
 const LF = 10
@@ -60,6 +63,7 @@ export class Chunks {
   #take(line: string): void {
     if (this.#next === 'trailer') {
       if (line === '') this.#next = 'nothing'
+      else if (!TRAILER.test(line)) throw malformed(line)
     } else if (this.#next === 'end of data') {
       if (line !== '') throw malformed(line)
       this.#next = 'size'
