@@ -14,7 +14,7 @@ const SETUP = [
   `POST with ${RPC_REQUEST.body.byteLength} B of JSON, echoed; ${CONNECTIONS} keep-alive connections, TLS off`,
   'direct: the backend alone, node:http; each gateway in a process of its own before the same backend',
   'Shoal: as `shoal start` runs it, with all its policies, the backend registered as a service; no key, as its peers',
-  'bare_proxy: node:http and undici with nothing between, what any gateway in JavaScript on Node pays at least',
+  'bare_proxy: node:http and undici with nothing between, what gateways in JavaScript on Node are made of',
   'moleculer-web: to a Moleculer service over NATS, decoding bodies',
   'function: a Shoal function on Node, zod in and out, behind Shoal over its socket; function_direct: the same, over HTTP',
   'vs: our rate ÷ theirs in the same round; cpu: user + system of the gateway alone (nginx with its worker)',

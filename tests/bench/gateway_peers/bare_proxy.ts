@@ -1,4 +1,4 @@
-/** The least that a gateway in JavaScript can be: each request as it is to one backend, its answer as it is back. */
+/** A gateway in JavaScript without a policy: each request as it is to one backend, its answer as it is back. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import process from 'node:process'
 import { type Dispatcher, Pool } from 'undici'
