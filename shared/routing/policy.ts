@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { invalid } from '../wire/errors.ts'
 import { LIMITS } from '../base/limits.ts'
+import { show } from '../base/show.ts'
 import { type BalancerName, BALANCERS } from './balancers.ts'
 
 /** What a call is answered with when the service fails: declared by whoever calls, for only they know what will do. */
@@ -56,10 +57,13 @@ export type Fallback = z.output<typeof fallback>
  * @throws RpcError `invalid_argument` naming the place
  */
 export function readPolicies(json: string): (service: string) => RoutingPolicy | undefined {
-  const parsed = z.record(z.string(), routingPolicy).safeParse(parse(json))
+  const parsed = z.record(z.string(), routingPolicy).safeParse(parse(json), { reportInput: true })
   if (!parsed.success) {
     const [issue] = parsed.error.issues
-    throw invalid(`Cannot read the routing policies: ${issue?.path.join('.') || 'the whole'}: ${issue?.message}`)
+    // What is not known is named already, and a wrong type as well.
+    const isSaid = !issue || issue.code === 'unrecognized_keys' || issue.message.includes('received')
+    const got = isSaid ? '' : `, got ${show(issue.input)}`
+    throw invalid(`Cannot read the routing policies: ${issue?.path.join('.') || 'the whole'}: ${issue?.message}${got}`)
   }
   const policies = new Map(Object.entries(parsed.data))
   return (service) => policies.get(service) ?? policies.get('*')
@@ -69,6 +73,9 @@ function parse(json: string): unknown {
   try {
     return JSON.parse(json)
   } catch (cause) {
-    throw invalid('Cannot read the routing policies: they must be JSON', { cause })
+    throw invalid(
+      `Cannot read the routing policies: they must be JSON, got ${(cause as Error).message.slice(0, 160)}`,
+      { cause },
+    )
   }
 }

@@ -27,7 +27,12 @@ export function sealEnvelope({ flags, data }: Envelope): Bytes {
 export function openEnvelope(body: Bytes): Bytes {
   const length = body.byteLength < PREFIX_BYTES ? -1 : lengthIn(body)
   if (length !== body.byteLength - PREFIX_BYTES || body[0] !== 0) {
-    throw invalid(`Cannot read the request: its body must be one message in Connect's envelope, without compression`)
+    const got = length < 0
+      ? `${body.byteLength} bytes`
+      : `flags ${body[0]} and a length of ${length} in ${body.byteLength} bytes`
+    throw invalid(
+      `Cannot read the request: its body must be one message in Connect's envelope, without compression, got ${got}`,
+    )
   }
   return body.subarray(PREFIX_BYTES)
 }

@@ -1,6 +1,7 @@
 import { DEFAULTS } from '../base/defaults.ts'
 import type { Bytes } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { kindOf, show } from '../base/show.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame, type FrameType } from '../wire/frame.ts'
 import { decodePayload, encodePayload, type Payload } from '../wire/payload.ts'
@@ -45,7 +46,7 @@ export function readRequest(frame: Frame, trustsCaller = false): Omit<RpcRequest
   const { header } = frame
   const timeoutMs = header.timeoutMs ?? DEFAULTS.callTimeoutMs
   if (typeof timeoutMs !== 'number' || !(timeoutMs > 0)) {
-    throw invalid('Cannot read the request: timeoutMs must be a number above 0')
+    throw invalid(`Cannot read the request: timeoutMs must be a number above 0, got ${show(timeoutMs)}`)
   }
   const request: Omit<RpcRequest, 'signal'> = {
     service: text(header, 'service'),
@@ -77,7 +78,8 @@ export function readPayload(frame: Frame): Payload {
   if (codec === 'tensors') return { codec, structure: frame.header.message ?? null, parts: frame.parts }
   const [body, ...more] = frame.parts
   if ((codec !== 'json' && codec !== 'msgpack') || !body || more.length > 0) {
-    throw invalid('Cannot read the frame: codec must be json or msgpack with one part, or tensors')
+    const got = `${show(codec)} with ${frame.parts.length} parts`
+    throw invalid(`Cannot read the frame: codec must be json or msgpack with one part, or tensors, got ${got}`)
   }
   return { codec, body: body as Bytes }
 }
@@ -169,7 +171,10 @@ export function readMetadata(value: unknown): Metadata {
 function text(header: Frame['header'], key: string, otherwise?: string): string {
   const value = header[key] ?? otherwise
   if (typeof value !== 'string' || value.length > LIMITS.maxNameLength) {
-    throw invalid(`Cannot read the request: ${key} must be a text of at most ${LIMITS.maxNameLength} characters`)
+    const got = typeof value === 'string' ? value.length : kindOf(value)
+    throw invalid(
+      `Cannot read the request: ${key} must be a text of at most ${LIMITS.maxNameLength} characters, got ${got}`,
+    )
   }
   return value
 }

@@ -95,7 +95,9 @@ function readHead(headers: HeadersLike, service: string, method: string) {
 
 function requireShort(what: string, text: string): void {
   if (text.length <= LIMITS.maxNameLength) return
-  throw invalid(`Cannot read the request: ${what} must be a text of at most ${LIMITS.maxNameLength} characters`)
+  throw invalid(
+    `Cannot read the request: ${what} must be a text of at most ${LIMITS.maxNameLength} characters, got ${text.length}`,
+  )
 }
 
 /**

@@ -1,6 +1,7 @@
 import { byteLengthOf } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { LIMITS } from '../base/limits.ts'
+import { show } from '../base/show.ts'
 import { invalid, RpcError } from '../wire/errors.ts'
 import { encodeFrame, type Frame } from '../wire/frame.ts'
 import { CallTable } from './call_table.ts'
@@ -90,7 +91,7 @@ export class IncomingCalls {
   onCredit(frame: Frame): void {
     const { bytes } = frame.header
     if (!Number.isSafeInteger(bytes) || (bytes as number) <= 0) {
-      throw invalid('Cannot read the frame: credit must be a whole number of bytes above 0')
+      throw invalid(`Cannot read the frame: credit must be a whole number of bytes above 0, got ${show(bytes)}`)
     }
     const call = this.#serving.get(frame.id)
     if (!call) return

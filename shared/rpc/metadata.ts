@@ -1,3 +1,4 @@
+import { kindOf, showForeign } from '../base/show.ts'
 import { invalid } from '../wire/errors.ts'
 
 /** What travels beside a message, as HTTP headers or in a frame's header. Names are lower case. */
@@ -10,6 +11,8 @@ const NAME = /^(x-[a-z0-9-]+|shoal-[a-z0-9-]+|server-timing|deprecation)$/
 /** What an HTTP header takes and gives back unchanged: printable ASCII without space at its ends. */
 const VALUE = /^([!-~]([ -~]*[!-~])?)?$/
 
+const PRINTABLE = /^[ -~]+$/
+
 /** Request headers that begin with x- but are not the caller's word to the callee: about the connection, or secret. */
 const NOT_OURS = /^x-(forwarded-.*|real-ip|api-key|auth-.*|csrf-.*)$/
 
@@ -17,7 +20,7 @@ const NOT_OURS = /^x-(forwarded-.*|real-ip|api-key|auth-.*|csrf-.*)$/
 export function checkMetadata(value: unknown): Metadata {
   if (value === undefined) return NO_METADATA
   if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) {
-    throw invalid('Cannot read the metadata: it must map names to texts')
+    throw invalid(`Cannot read the metadata: it must map names to texts, got ${kindOf(value)}`)
   }
   for (const [name, entry] of Object.entries(value)) {
     const problem = problemOf(name, entry)
@@ -30,8 +33,14 @@ export function checkMetadata(value: unknown): Metadata {
 export function problemOf(name: string, value: unknown): string | undefined {
   const shown = name.slice(0, 80)
   if (!NAME.test(name)) return `names must be lower case and begin with x-, got "${shown}"`
-  if (typeof value !== 'string' || !VALUE.test(value)) return `"${shown}" must be a text of printable ASCII`
-  return undefined
+  if (typeof value === 'string' && VALUE.test(value)) return undefined
+  // A value may be secret.
+  const got = typeof value === 'string' ? wrongIn(value) : kindOf(value)
+  return `"${shown}" must be a text of printable ASCII without space at its ends, got ${got}`
+}
+
+function wrongIn(value: string): string {
+  return PRINTABLE.test(value) ? 'space there' : showForeign(value, PRINTABLE)
 }
 
 /** What a caller says to whoever routes its call. */

@@ -179,7 +179,9 @@ function find(services: ReadonlyMap<string, Implementation>, request: RpcRequest
   if (request.stream !== (method.kind === 'server_streaming')) {
     throw new RpcError(
       'invalid_argument',
-      `Cannot call ${request.service}/${request.method}: it is a ${method.kind} method`,
+      `Cannot call ${request.service}/${request.method}: it is a ${method.kind} method, got a call for ${
+        request.stream ? 'a stream' : 'one answer'
+      }`,
     )
   }
   return { implementation, method }

@@ -1,6 +1,7 @@
 import { Encoder, ExtData, type ExtensionCodecType } from '@msgpack/msgpack'
 import { type Bytes, decodeUtf8, EMPTY, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { kindOf, show } from '../base/show.ts'
 import { invalid, RpcError } from './errors.ts'
 import { readMsgpack } from './msgpack_reader.ts'
 import { NOT_WRITTEN, writePlain } from './msgpack_writer.ts'
@@ -164,7 +165,7 @@ export function decodeJson(bytes: Uint8Array): unknown {
   try {
     text = decodeUtf8(bytes)
   } catch (cause) {
-    throw invalid('Cannot decode the message: JSON must be valid UTF-8', { cause })
+    throw invalid('Cannot decode the message: JSON must be valid UTF-8, got bytes that are not', { cause })
   }
   const { hasTensors, mayBeIllFormed } = scanJson(bytes)
   let value: unknown
@@ -198,7 +199,9 @@ function mapTensors(value: unknown, read: (map: Record<string, unknown>) => unkn
 /** Half of a surrogate pair can be written as an escape, but no UTF-8 text holds it: it could not travel further. */
 function requireWellFormed(value: unknown): void {
   if (typeof value === 'string') {
-    if (!value.isWellFormed()) throw invalid('Cannot decode the message: a text must not hold half of a surrogate pair')
+    if (value.isWellFormed()) return
+    const got = show(value.toWellFormed())
+    throw invalid(`Cannot decode the message: a text must not hold half of a surrogate pair, got ${got}`)
   } else if (Array.isArray(value)) { for (const entry of value) requireWellFormed(entry) }
   else if (typeof value === 'object' && value !== null) {
     for (const [key, entry] of Object.entries(value)) {
@@ -209,7 +212,9 @@ function requireWellFormed(value: unknown): void {
 }
 
 function readTensor(map: Record<string, unknown>): Tensor {
-  if (!(map.data instanceof Uint8Array)) throw invalid('Cannot read a tensor: data must be binary')
+  if (!(map.data instanceof Uint8Array)) {
+    throw invalid(`Cannot read a tensor: data must be binary, got ${kindOf(map.data)}`)
+  }
   return new Tensor(map.$tensor as Tensor['dtype'], map.shape as number[], map.data)
 }
 

@@ -1,5 +1,6 @@
 import { alignUp, concat, EMPTY } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { kindOf, show } from '../base/show.ts'
 import { decodeHeader } from './codec.ts'
 import { invalid } from './errors.ts'
 import { type Frame, FRAME_TYPES, type FrameType, MAGIC, MORE, PREFIX_BYTES, VERSION } from './frame_layout.ts'
@@ -71,23 +72,33 @@ export class FrameReader {
     const size = message.byteLength
     if (size > this.#maxBytes) throw refuse(`a frame may have at most ${this.#maxBytes} bytes, got ${size}`)
     if (size < PREFIX_BYTES) throw refuse(`expected at least ${PREFIX_BYTES} bytes, got ${size}`)
-    if (message[0] !== MAGIC || message[1] !== VERSION) throw refuse('expected a shoal.v1 frame')
+    if (message[0] !== MAGIC || message[1] !== VERSION) {
+      const got = Array.from(message.subarray(0, 2), (byte) => byte.toString(16).padStart(2, '0')).join(' ')
+      throw refuse(`expected a shoal.v1 frame, got one that begins with ${got}`)
+    }
     const code = message[2] ?? 0
     const kind = KINDS[code]
     if (!kind) throw refuse(`unknown type ${code}`)
     const flags = message[3] ?? 0
     if (flags > MORE) throw refuse(`unknown flags ${flags}`)
     const id = readUint32(message, 4)
-    if ((id !== 0) !== kind.hasId) throw refuse(`a ${kind.type} frame must ${kind.hasId ? '' : 'not '}name a call`)
+    if ((id !== 0) !== kind.hasId) {
+      throw refuse(`a ${kind.type} frame must ${kind.hasId ? '' : 'not '}name a call, got id ${id}`)
+    }
     const headerBytes = readUint32(message, 8)
     if (headerBytes > LIMITS.maxHeaderBytes || PREFIX_BYTES + headerBytes > size) {
-      throw refuse(`a header of ${headerBytes} bytes does not fit`)
+      throw refuse(
+        `a header may have at most ${LIMITS.maxHeaderBytes} bytes and must fit its message of ${size}, got ${headerBytes}`,
+      )
     }
     const header = message.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes)
     const bodyAt = alignUp(PREFIX_BYTES + headerBytes, 8)
     const body = bodyAt < size ? message.subarray(bodyAt) : EMPTY
     const isLast = flags !== MORE
-    if (!kind.hasBody && (!isLast || body.byteLength > 0)) throw refuse(`a ${kind.type} frame has no body`)
+    if (!kind.hasBody && (!isLast || body.byteLength > 0)) {
+      const got = isLast ? `${body.byteLength} bytes` : 'a fragment'
+      throw refuse(`a ${kind.type} frame has no body, got ${got}`)
+    }
 
     const key = keyOf(code, id)
     const unfinished = this.#unfinished.size > 0 ? this.#unfinished.get(key) : undefined
@@ -127,7 +138,7 @@ export class FrameReader {
 
   #begin(key: number, header: Uint8Array): Unfinished {
     if (this.#unfinished.size >= LIMITS.maxUnfinishedFrames) {
-      throw refuse(`at most ${LIMITS.maxUnfinishedFrames} frames may be unfinished`)
+      throw refuse(`at most ${LIMITS.maxUnfinishedFrames} frames may be unfinished, got one more`)
     }
     const begun: Unfinished = { header, body: [], bodyBytes: 0, bytes: 0, heldBytes: 0 }
     this.#unfinished.set(key, begun)
@@ -138,7 +149,7 @@ export class FrameReader {
     unfinished.bodyBytes += body.byteLength
     unfinished.bytes += messageBytes
     if (unfinished.bodyBytes > this.#maxBodyBytes) {
-      throw refuse(`a body may have at most ${this.#maxBodyBytes} bytes`)
+      throw refuse(`a body may have at most ${this.#maxBodyBytes} bytes, got ${unfinished.bodyBytes}`)
     }
     if (!unfinished.body) return
     const heldBytes = messageBytes + FRAGMENT_OVERHEAD_BYTES
@@ -146,7 +157,7 @@ export class FrameReader {
     this.#heldBytes += heldBytes
     const maxHeldBytes = Math.max(LIMITS.maxUnfinishedBytes, 2 * this.#maxBodyBytes)
     if (this.#heldBytes > maxHeldBytes) {
-      throw refuse(`unfinished frames may have at most ${maxHeldBytes} bytes`)
+      throw refuse(`unfinished frames may have at most ${maxHeldBytes} bytes, got ${this.#heldBytes}`)
     }
     unfinished.body.push(body)
   }
@@ -176,7 +187,7 @@ function complete(
 ): ReceivedFrame {
   const header = decodeHeader(headerBytes)
   if (typeof header !== 'object' || header === null || Array.isArray(header) || ArrayBuffer.isView(header)) {
-    throw refuse('a header must be a map')
+    throw refuse(`a header must be a map, got ${kindOf(header)}`)
   }
   const fields = header as Record<string, unknown>
   return { type, id, header: fields, parts: cut(body, fields.parts), bytes }
@@ -184,17 +195,23 @@ function complete(
 
 function cut(body: Uint8Array, sizes: unknown): Uint8Array[] {
   if (sizes === undefined && body.byteLength === 0) return []
-  if (!Array.isArray(sizes)) throw refuse('the header "parts" must list the sizes of the body\'s parts')
+  if (!Array.isArray(sizes)) {
+    throw refuse(`the header "parts" must list the sizes of the body's parts, got ${show(sizes)}`)
+  }
   const parts: Uint8Array[] = []
   let offset = 0
   for (const size of sizes) {
     if (!Number.isSafeInteger(size) || size < 0 || offset + size > body.byteLength) {
-      throw refuse(`part ${parts.length} does not fit a body of ${body.byteLength} bytes`)
+      throw refuse(
+        `part ${parts.length} must fit a body of ${body.byteLength} bytes, got ${show(size)} bytes from ${offset} on`,
+      )
     }
     parts.push(body.subarray(offset, offset + size))
     offset = alignUp(offset + size, 8)
   }
-  if (offset !== body.byteLength) throw refuse(`parts cover ${offset} bytes of a body of ${body.byteLength}`)
+  if (offset !== body.byteLength) {
+    throw refuse(`parts must cover the body, got ${offset} bytes of them and ${body.byteLength} of the body`)
+  }
   return parts
 }
 

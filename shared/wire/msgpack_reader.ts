@@ -117,8 +117,8 @@ function readArray(entries: number, depth: number): unknown[] {
 function open(values: number, depth: number): void {
   if (values > size - at) throw refuseLength(values)
   nodes += values
-  if (nodes > LIMITS.maxNodes) throw refuse(`at most ${LIMITS.maxNodes} values are accepted`)
-  if (depth >= LIMITS.maxDepth) throw refuse(`nesting may be at most ${LIMITS.maxDepth} deep`)
+  if (nodes > LIMITS.maxNodes) throw refuse(`at most ${LIMITS.maxNodes} values are accepted, got ${nodes}`)
+  if (depth >= LIMITS.maxDepth) throw refuse(`nesting may be at most ${LIMITS.maxDepth} deep, got more at byte ${at}`)
 }
 
 /** Reads a map's keys once more, to name the one that comes twice. */

@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts'
+import { show } from '../base/show.ts'
 import { decode, decodeJson, encode, encodeJson } from './codec.ts'
 import { invalid } from './errors.ts'
 import { type Form, toPlain } from './plain.ts'
@@ -64,6 +65,9 @@ function joinTensors(structure: unknown, parts: readonly Uint8Array[]): unknown 
 
 function joinTensor(map: Record<string, unknown>, parts: readonly Uint8Array[]): Tensor {
   const part = typeof map.part === 'number' ? parts[map.part] : undefined
-  if (!part) throw invalid(`Cannot read a tensor: part must be the number of one of ${parts.length} parts`)
+  if (!part) {
+    const got = show(map.part)
+    throw invalid(`Cannot read a tensor: part must be the number of one of ${parts.length} parts, got ${got}`)
+  }
   return new Tensor(map.$tensor as Tensor['dtype'], map.shape as number[], part)
 }

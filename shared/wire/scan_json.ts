@@ -45,7 +45,7 @@ export function scanJson(bytes: Uint8Array): ScannedJson {
         at = Math.abs(end) + 1
         if (keyComes) {
           keyComes = false
-          if (++nodes > LIMITS.maxNodes) throw refuseNodes()
+          if (++nodes > LIMITS.maxNodes) throw refuseNodes(at)
           const isTensor = escaped
             ? keys.addEscaped(bytes, unescape(bytes.subarray(start - 1, at)))
             : keys.add(bytes, start, at - 1)
@@ -55,8 +55,10 @@ export function scanJson(bytes: Uint8Array): ScannedJson {
       }
       case 0x7b: // {
       case 0x5b: // [
-        if (depth >= LIMITS.maxDepth) throw refuse(`nesting may be at most ${LIMITS.maxDepth} deep`)
-        if (++nodes > LIMITS.maxNodes) throw refuseNodes()
+        if (depth >= LIMITS.maxDepth) {
+          throw refuse(`nesting may be at most ${LIMITS.maxDepth} deep, got more at byte ${at}`)
+        }
+        if (++nodes > LIMITS.maxNodes) throw refuseNodes(at)
         keyComes = byte === 0x7b
         isMap[++depth] = keyComes ? 1 : 0
         if (keyComes) keys.openMap()
@@ -149,8 +151,10 @@ function checkInteger(text: string): void {
   }
 }
 
-function refuseNodes() {
-  return refuse(`at most ${LIMITS.maxNodes} objects, arrays and members are accepted (tensors take flat data)`)
+function refuseNodes(at: number) {
+  return refuse(
+    `at most ${LIMITS.maxNodes} objects, arrays and members are accepted (tensors take flat data), got more at byte ${at}`,
+  )
 }
 
 function refuse(reason: string) {

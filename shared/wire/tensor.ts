@@ -1,5 +1,6 @@
 import { type Bytes, decodeUtf8, encodeUtf8 } from '../base/bytes.ts'
 import { LIMITS } from '../base/limits.ts'
+import { kindOf, show } from '../base/show.ts'
 import { type DataOf, type DType, DTYPE_LIST, DTYPES, isDType, type NumericDType } from './dtype.ts'
 import { invalid } from './errors.ts'
 
@@ -244,32 +245,22 @@ function checkStrings(packed: Uint8Array, count: number): void {
   let found = 0
   while (offset < packed.length && found <= count) {
     const end = offset + 4 <= packed.length ? offset + 4 + view.getUint32(offset, true) : Infinity
-    if (end > packed.length) throw invalid('Cannot read a string tensor: a length runs past the end of its bytes')
+    if (end > packed.length) {
+      const left = packed.length - offset - 4
+      const got = left < 0 ? `${left + 4} bytes of a length` : `a length of ${end - offset - 4} with ${left} bytes left`
+      throw invalid(`Cannot read a string tensor: a length runs past the end of its bytes, got ${got}`)
+    }
     try {
       decodeUtf8(packed.subarray(offset + 4, end))
     } catch (cause) {
-      throw invalid(`Cannot read a string tensor: element ${found} must be valid UTF-8`, { cause })
+      throw invalid(`Cannot read a string tensor: element ${found} must be valid UTF-8, got bytes that are not`, {
+        cause,
+      })
     }
     offset = end
     found++
   }
   if (found !== count) throw invalid(`Cannot read a string tensor: shape asks for ${count} elements, got ${found}`)
-}
-
-function kindOf(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value
-}
-
-/** A value short enough for an error message. Arrays are shown one level deep: hostile ones nest without end. */
-function show(value: unknown): string {
-  const text = Array.isArray(value)
-    ? `[${value.slice(0, 20).map((item) => typeof item === 'object' ? kindOf(item) : show(item))}]`
-    : typeof value === 'string'
-    ? JSON.stringify(value.slice(0, 80))
-    : typeof value === 'object'
-    ? kindOf(value)
-    : String(value)
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
 function fail(error: Error): never {

@@ -1,3 +1,4 @@
+import { show, showForeign } from '../../base/show.ts'
 import { invalid, RpcError } from '../../wire/errors.ts'
 import { abortError } from '../deadline.ts'
 import { sealEnvelope } from '../envelope.ts'
@@ -94,8 +95,27 @@ function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions)
       redirect: 'manual',
     })
   } catch (cause) {
-    throw invalid(`Cannot call ${request.service}: a header has a value that HTTP does not carry`, { cause })
+    const why = whyNoRequest(root, { ...options.headers, ...headersOf(request) }, cause)
+    throw invalid(`Cannot call ${request.service}: ${why}`, { cause })
   }
+}
+
+/** What a header's value may be made of. */
+const IN_HEADER = /^[\t -~\u0080-\u00ff]$/
+
+/** What is wrong with a request that could not be made. A value may be secret: where it goes wrong is said alone. */
+function whyNoRequest(root: string, headers: Readonly<Record<string, string>>, cause: unknown): string {
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      new Headers([[name, value]])
+    } catch {
+      const got = showForeign(value, IN_HEADER)
+      return `the header ${show(name)} must have a name and a value that HTTP carries, got ${got}`
+    }
+  }
+  const { username, password } = new URL(root)
+  if (username || password) return 'its address must have no user and no password, got one with either'
+  return `the request must be one that HTTP carries, got ${(cause as Error).message.slice(0, 160)}`
 }
 
 /** Where a call goes, below the address of whoever serves it. */

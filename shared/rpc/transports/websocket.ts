@@ -1,5 +1,6 @@
 import { systemClock } from '../../base/clock.ts'
-import { RpcError } from '../../wire/errors.ts'
+import { kindOf } from '../../base/show.ts'
+import { invalid, RpcError } from '../../wire/errors.ts'
 import { PING, PONG } from '../../wire/frame.ts'
 import { closeCodeOf, closeReason, SCRIPT_OFFSET } from '../close_code.ts'
 import { Outbox } from '../outbox.ts'
@@ -104,7 +105,8 @@ export function socketPeer(
 function toBytes(data: unknown): Uint8Array {
   if (data instanceof ArrayBuffer) return new Uint8Array(data)
   if (data instanceof Uint8Array) return data
-  throw new RpcError('invalid_argument', 'Cannot read the message: expected a binary frame')
+  const got = typeof data === 'string' ? `a text of ${data.length} characters` : kindOf(data)
+  throw invalid(`Cannot read the message: expected a binary frame, got ${got}`)
 }
 
 /** Opens a socket to a Shoal server and calls over it. @throws RpcError `unavailable` if it cannot be opened */

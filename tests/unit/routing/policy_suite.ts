@@ -367,11 +367,14 @@ export const policySuite: Suite = {
       assert.deepEqual(policyOf('demo.Other'), { subset: 9 })
       assert.isUndefined(readPolicies('{}')('demo.Other'))
       const wrong: [string, string][] = [
-        ['{', 'must be JSON'],
-        ['[]', 'the whole'],
-        ['{"a":{"balancer":"best"}}', 'a.balancer'],
+        ['{', 'they must be JSON, got '],
+        ['[]', 'the whole: Invalid input: expected record, received array'],
+        ['{"a":{"balancer":"best"}}', '"consistent_hash", got "best"'],
         ['{"a":{"hegde":true}}', 'hegde'],
-        ['{"a":{"methods":{"b":{"maxAttempts":0}}}}', 'a.methods.b.maxAttempts'],
+        [
+          '{"a":{"methods":{"b":{"maxAttempts":0}}}}',
+          'a.methods.b.maxAttempts: Too small: expected number to be >=1, got 0',
+        ],
       ]
       for (const [text, expected] of wrong) assert.throws(() => readPolicies(text), expected)
     },

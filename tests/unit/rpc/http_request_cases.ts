@@ -164,7 +164,7 @@ export const requestCases: Suite['cases'] = {
     await rejected(
       read({ 'shoal-version': '1'.repeat(201) }),
       'invalid_argument',
-      /version must be a text of at most 200/,
+      /version must be a text of at most 200 characters, got \d+/,
     )
     await rejected(
       read({ 'shoal-group': 'g'.repeat(201) }),

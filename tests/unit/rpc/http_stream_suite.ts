@@ -95,8 +95,16 @@ export const httpStreamSuite: Suite = {
       await rejected(send(bad), 'invalid_argument', /the input of test.Sums\/count: at "to"/)
       const old = { ...bad, version: '^9.0.0' }
       assert.isTrue((await rejected(send(old), 'failed_precondition')).neverSent)
-      await rejected(send({ ...bad, method: 'add' }), 'invalid_argument', /it is a unary method/)
-      await rejected(send({ ...bad, stream: false }), 'invalid_argument', /it is a server_streaming method/)
+      await rejected(
+        send({ ...bad, method: 'add' }),
+        'invalid_argument',
+        /it is a unary method, got a call for a stream/,
+      )
+      await rejected(
+        send({ ...bad, stream: false }),
+        'invalid_argument',
+        /it is a server_streaming method, got a call for one answer/,
+      )
     },
 
     'a producer is asked for an item when the last one was taken': async () => {

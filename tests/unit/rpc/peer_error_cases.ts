@@ -83,22 +83,29 @@ export const errorCases: Suite['cases'] = {
     const good = { service: 's', method: 'm', message: 1 }
     const bad: [Record<string, unknown>, RegExp][] = [
       [{ method: 'm' }, /service must be a text/],
-      [{ ...good, service: 7 }, /service must be a text/],
+      [{ ...good, service: 7 }, /service must be a text of at most 200 characters, got number/],
       [{ ...good, method: null }, /method must be a text/],
-      [{ ...good, method: 'm'.repeat(201) }, /method must be a text of at most 200/],
+      [{ ...good, method: 'm'.repeat(201) }, /method must be a text of at most 200 characters, got 201/],
       [{ ...good, version: 1 }, /version must be a text/],
       [{ ...good, group: { toString: 1 } }, /group must be a text/],
-      [{ ...good, timeoutMs: 0 }, /timeoutMs must be a number above 0/],
+      [{ ...good, timeoutMs: 0 }, /timeoutMs must be a number above 0, got 0/],
       [{ ...good, timeoutMs: -1 }, /timeoutMs/],
       [{ ...good, timeoutMs: NaN }, /timeoutMs/],
-      [{ ...good, timeoutMs: '5' }, /timeoutMs/],
-      [{ ...good, timeoutMs: { toString: 1 } }, /timeoutMs/],
-      [{ ...good, metadata: [] }, /metadata: it must map names to texts/],
-      [{ ...good, metadata: { 'x-a': 1 } }, /"x-a" must be a text/],
-      [{ ...good, metadata: { 'x-a': 'a\r\nb' } }, /"x-a" must be a text of printable ASCII/],
+      [{ ...good, timeoutMs: '5' }, /timeoutMs must be a number above 0, got "5"/],
+      [{ ...good, timeoutMs: { toString: 1 } }, /timeoutMs .*, got object/],
+      [{ ...good, metadata: [] }, /metadata: it must map names to texts, got an array/],
+      [{ ...good, metadata: { 'x-a': 1 } }, /"x-a" must be a text .*, got number/],
+      [{ ...good, metadata: { 'x-a': 'a ' } }, /, got space there/],
+      [
+        { ...good, metadata: { 'x-a': 'a\r\nb' } },
+        /"x-a" must be a text of printable ASCII without space at its ends, got U\+000D at 1/,
+      ],
       [{ ...good, metadata: { authorization: 'a' } }, /must be lower case and begin with x-/],
       [{ ...good, metadata: { 'X-A': 'a' } }, /must be lower case/],
-      [{ ...good, codec: 'value' }, /codec must be json or msgpack with one part, or tensors/],
+      [
+        { ...good, codec: 'value' },
+        /codec must be json or msgpack with one part, or tensors, got "value" with 0 parts/,
+      ],
       [{ ...good, codec: 'json' }, /codec must be/],
       [{ ...good, codec: { toString: 1 } }, /codec must be/],
     ]
@@ -203,7 +210,10 @@ export const errorCases: Suite['cases'] = {
   'a message that breaks the protocol is for the owner to act on': () => {
     const peer = new Peer({ write: () => {} })
     assertRefused(() => peer.receive(Uint8Array.of(1, 2, 3)), /^Cannot read the frame/)
-    assertRefused(() => deliver(peer, { type: 'credit', header: { bytes: -1 } }), /credit must be/)
+    assertRefused(
+      () => deliver(peer, { type: 'credit', header: { bytes: -1 } }),
+      /credit must be a whole number of bytes above 0, got -1/,
+    )
     assertRefused(() => deliver(peer, { type: 'credit', header: { bytes: { toString: 1 } } }), /credit must be/)
   },
 }

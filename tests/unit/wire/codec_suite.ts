@@ -140,9 +140,9 @@ export const codecSuite: Suite = {
         [{ ...good, shape: [2 ** 40, 2 ** 40] }, /at most 2\^53 - 1 elements/],
         [{ ...good, shape: new Array(17).fill(1) }, /at most 16 sizes/],
         [{ ...good, shape: { toString: 1 } }, /shape must be a list/],
-        [{ ...good, data: undefined }, /data must be binary/],
-        [{ ...good, data: [1, 2] }, /data must be binary/],
-        [{ ...good, data: 'abcdefgh' }, /data must be binary/],
+        [{ ...good, data: undefined }, /data must be binary, got undefined/],
+        [{ ...good, data: [1, 2] }, /data must be binary, got an array/],
+        [{ ...good, data: 'abcdefgh' }, /data must be binary, got string/],
         [{ ...good, data: new Uint8Array(7) }, /must have 8 bytes, got 7/],
         [{ ...good, $tensor: 'string', data: new Uint8Array(8).fill(1) }, /a length runs past the end/],
       ]

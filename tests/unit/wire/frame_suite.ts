@@ -125,7 +125,7 @@ export const frameSuite: Suite = {
       const change = (at: number, byte: number) => good.with(at, byte) as Uint8Array
       refused(bytes(0), /expected at least 12 bytes, got 0/)
       refused(bytes(11), /expected at least 12 bytes, got 11/)
-      refused(change(0, 0x54), /expected a shoal.v1 frame/)
+      refused(change(0, 0x54), /expected a shoal.v1 frame, got one that begins with 54 01/)
       refused(change(1, 2), /expected a shoal.v1 frame/)
       for (const type of [0, 10, 255]) refused(change(2, type), new RegExp(`unknown type ${type}`))
       for (const flags of [2, 3, 128]) refused(change(3, flags), new RegExp(`unknown flags ${flags}`))
@@ -136,11 +136,11 @@ export const frameSuite: Suite = {
     'headers that do not fit or are no maps are refused': () => {
       const raw = (headerBytes: number, content: Uint8Array, type = FRAME_TYPES.cancel) =>
         rawFrame(type, 0, 1, headerBytes, content)
-      refused(raw(2, Uint8Array.of(0x80)), /a header of 2 bytes does not fit/)
-      refused(raw(0xffffffff, Uint8Array.of(0x80)), /a header of 4294967295 bytes does not fit/)
-      refused(raw(LIMITS.maxHeaderBytes + 1, new Uint8Array(LIMITS.maxHeaderBytes + 1)), /does not fit/)
+      refused(raw(2, Uint8Array.of(0x80)), /must fit its message of 13, got 2$/)
+      refused(raw(0xffffffff, Uint8Array.of(0x80)), /got 4294967295$/)
+      refused(raw(LIMITS.maxHeaderBytes + 1, new Uint8Array(LIMITS.maxHeaderBytes + 1)), /a header may have at most/)
       for (const content of [[0x90], [0xc0], [0x01], [0xa1, 0x61], [0xc4, 0x01, 0x00]]) {
-        refused(raw(content.length, Uint8Array.from(content)), /a header must be a map/)
+        refused(raw(content.length, Uint8Array.from(content)), /a header must be a map, got /)
       }
       refused(raw(1, Uint8Array.of(0x81)), /runs past the end/)
       refused(raw(2, Uint8Array.of(0x80, 0x80)), /expected one value/)
@@ -153,7 +153,7 @@ export const frameSuite: Suite = {
         assert.equal(new FrameReader().read(rawFrame(code, 0, isControl ? 0 : 1, 1, header))?.type, type)
         refused(
           rawFrame(code, 0, isControl ? 1 : 0, 1, header),
-          isControl ? /must not name a call/ : /must name a call/,
+          isControl ? /must not name a call, got id 1/ : /must name a call, got id 0/,
         )
       }
     },
@@ -166,10 +166,10 @@ export const frameSuite: Suite = {
         content.set(header)
         const message = rawFrame(code, 0, id, header.byteLength, content)
         if (['request', 'response', 'chunk'].includes(type)) assert.equal(readOne(message).parts.length, 1)
-        else refused(message, /has no body/)
+        else refused(message, /has no body, got \d+ bytes/)
         const more = rawFrame(code, 1, id, 1, Uint8Array.of(0x80))
         if (['request', 'response', 'chunk'].includes(type)) assert.isUndefined(new FrameReader().read(more))
-        else refused(more, /has no body/)
+        else refused(more, /has no body, got a fragment/)
       }
     },
 
@@ -183,18 +183,20 @@ export const frameSuite: Suite = {
       }
       assert.deepEqual(readOne(body([3, 8], 16)).parts.map((part) => part.byteLength), [3, 8])
       assert.deepEqual(readOne(body([], 0)).parts, [])
-      for (const parts of [undefined, 8, 'x', { 0: 8 }, null]) refused(body(parts, 8), /"parts" must list the sizes/)
+      for (const parts of [undefined, 8, 'x', { 0: 8 }, null]) {
+        refused(body(parts, 8), /"parts" must list the sizes of the body's parts, got /)
+      }
       for (
         const size of [-1, -8, 9, 1.5, NaN, 2 ** 32, 2 ** 53 - 1, 2 ** 53, 2 ** 64, '8', null, [8], { toString: 1 }]
       ) {
-        refused(body([size], 8), /part 0 does not fit a body of 8 bytes/)
-        refused(body([0, size], 8), /part 1 does not fit/)
+        refused(body([size], 8), /part 0 must fit a body of 8 bytes, got .+ bytes from 0 on/)
+        refused(body([0, size], 8), /part 1 must fit/)
       }
-      refused(body([8], 16), /parts cover 8 bytes of a body of 16/)
-      refused(body([3], 3), /parts cover 8 bytes of a body of 3/)
-      refused(body([8, 8], 8), /part 1 does not fit/)
-      refused(body([], 8), /parts cover 0 bytes of a body of 8/)
-      refused(body([2 ** 53 - 1, 2 ** 53 - 1], 8), /part 0 does not fit/)
+      refused(body([8], 16), /parts must cover the body, got 8 bytes of them and 16 of the body/)
+      refused(body([3], 3), /got 8 bytes of them and 3 of the body/)
+      refused(body([8, 8], 8), /part 1 must fit a body of 8 bytes, got 8 bytes from 8 on/)
+      refused(body([], 8), /got 0 bytes of them and 8 of the body/)
+      refused(body([2 ** 53 - 1, 2 ** 53 - 1], 8), /part 0 must fit/)
     },
 
     'a fragment without its beginning is refused, and a second beginning': () => {
@@ -213,7 +215,7 @@ export const frameSuite: Suite = {
       const begin = (id: number) =>
         rawFrame(FRAME_TYPES.request, 1, id, 1, new Uint8Array(20).with(0, 0x80) as Uint8Array)
       for (let id = 1; id <= LIMITS.maxUnfinishedFrames; id++) assert.isUndefined(reader.read(begin(id)))
-      assertRefused(() => reader.read(begin(1000)), /at most 16 frames may be unfinished/)
+      assertRefused(() => reader.read(begin(1000)), /at most 16 frames may be unfinished, got one more/)
       reader.abandon('request', 1)
       assert.isUndefined(reader.read(begin(1000)))
     },
@@ -226,14 +228,14 @@ export const frameSuite: Suite = {
       alone.read(begin(1))
       assertRefused(() => {
         for (let i = 0; i <= 32; i++) alone.read(filler(1))
-      }, /a body may have at most 33554432 bytes/)
+      }, /a body may have at most 33554432 bytes, got \d+/)
       const together = new FrameReader()
       assertRefused(() => {
         for (let id = 1; id <= 3; id++) {
           together.read(begin(id))
           for (let i = 0; i < 31; i++) together.read(filler(id))
         }
-      }, /unfinished frames may have at most 67108864 bytes/)
+      }, /unfinished frames may have at most 67108864 bytes, got \d+/)
     },
 
     'fragments without content cost what they take to hold': () => {

@@ -52,7 +52,10 @@ export const jsonSuite: Suite = {
     },
 
     'text that is no UTF-8 is refused': () => {
-      assertRefused(() => decodeJson(Uint8Array.of(0x22, 0xff, 0x22)), /JSON must be valid UTF-8/)
+      assertRefused(
+        () => decodeJson(Uint8Array.of(0x22, 0xff, 0x22)),
+        /JSON must be valid UTF-8, got bytes that are not/,
+      )
       assertRefused(() => decodeJson(Uint8Array.of(0x22, 0xed, 0xa0, 0x80, 0x22)), /JSON must be valid UTF-8/)
     },
 
@@ -132,7 +135,7 @@ export const jsonSuite: Suite = {
           '"\\ud800\\u0041"',
         ]
       ) {
-        refused(text, /half of a surrogate pair/)
+        refused(text, /half of a surrogate pair, got "/)
       }
       assert.deepEqual(decode('["\\ud83d\\udc1f","\\\\ud800","\\udbff\\udfff"]'), ['🐟', '\\ud800', '\u{10ffff}'])
     },
@@ -140,13 +143,16 @@ export const jsonSuite: Suite = {
     'depth is bounded': () => {
       const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`
       decode(nested(LIMITS.maxDepth))
-      refused(nested(LIMITS.maxDepth + 1), /nesting may be at most 32 deep/)
+      refused(nested(LIMITS.maxDepth + 1), /nesting may be at most 32 deep, got more at byte 32/)
       refused('['.repeat(5_000_000), /nesting may be at most 32 deep/)
       refused('{"a":'.repeat(1_000_000), /nesting may be at most 32 deep/)
     },
 
     'objects, arrays and members are bounded; plain numbers are not': () => {
-      refused(`[${new Array(100_000).fill('{}').join()}]`, /at most 100000 objects, arrays and members/)
+      refused(
+        `[${new Array(100_000).fill('{}').join()}]`,
+        /at most 100000 objects, arrays and members are accepted .*, got more at byte \d+/,
+      )
       refused(`[${new Array(100_000).fill('[]').join()}]`, /at most 100000/)
       refused(`{${Array.from({ length: 100_000 }, (_, i) => `"${i}":0`).join()}}`, /at most 100000/)
       assert.equal((decode(`[${new Array(99_999).fill('[]').join()}]`) as []).length, 99_999)

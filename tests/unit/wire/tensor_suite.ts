@@ -210,10 +210,10 @@ export const tensorSuite: Suite = {
         [1, [], 'shape asks for 1 elements, got 0'],
         [0, [0, 0, 0, 0], 'shape asks for 0 elements, got 1'],
         [1, [0, 0, 0, 0, 0, 0, 0, 0], 'shape asks for 1 elements, got 2'],
-        [1, [1, 0, 0], 'a length runs past the end'],
-        [1, [2, 0, 0, 0, 65], 'a length runs past the end'],
+        [1, [1, 0, 0], 'a length runs past the end of its bytes, got 3 bytes of a length'],
+        [1, [2, 0, 0, 0, 65], 'got a length of 2 with 1 bytes left'],
         [1, [255, 255, 255, 255, 65], 'a length runs past the end'],
-        [2, [1, 0, 0, 0, 65, 1, 0, 0, 0, 255], 'element 1 must be valid UTF-8'],
+        [2, [1, 0, 0, 0, 65, 1, 0, 0, 0, 255], 'element 1 must be valid UTF-8, got bytes that are not'],
         [1, [3, 0, 0, 0, 0xed, 0xa0, 0x80], 'element 0 must be valid UTF-8'],
       ]
       for (const [count, bytes, message] of broken) {
