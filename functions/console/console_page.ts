@@ -37,7 +37,10 @@ const SLOWER = 3
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
 
 const key = new SessionKey(takeFragment().get('key'))
-const keyForm = new KeyForm(key, () => refreshAll())
+const keyForm = new KeyForm(key, () => {
+  isLetIn = false
+  refreshAll()
+})
 const status = byId('status', HTMLElement)
 const main = byId('main', HTMLElement)
 const summary = byId('summary', HTMLElement)
@@ -46,6 +49,8 @@ const summary = byId('summary', HTMLElement)
 let pool: PoolListing = { workers: [], queues: [], silent: [] }
 let listing: ModelListing = { models: [], aliases: {} }
 let services: readonly ServiceListing[] = []
+/** Whether the gateway has answered with the key that the page has, or without one. */
+let isLetIn = false
 /** Looks taken; each third one is at everything. */
 let looks = 0
 
@@ -105,8 +110,12 @@ function refreshAll(): void {
 /** @param atAll at what seldom changes, too */
 async function look(atAll: boolean): Promise<void> {
   const asked = key.value
+  const listed = listWorkers(asked)
+  // One question is enough to learn that a key is needed: the others need the same scope.
+  if (!isLetIn) await listed
+  isLetIn = true
   const [somePool, metrics, rest] = await Promise.all([
-    listWorkers(asked),
+    listed,
     readMetrics(asked),
     atAll ? Promise.all([listModels(asked), listServices(asked), listJobs(asked), listTraining(asked)]) : undefined,
   ])
@@ -174,6 +183,7 @@ function showTable(name: string, rows: number): void {
 
 function showProblem(error: RpcError): void {
   if (error.code === 'unauthenticated' || error.code === 'permission_denied') {
+    isLetIn = false
     keyForm.show(error.message)
     setText(summary, 'A key is needed.')
     setStatus('warn', 'not signed in')

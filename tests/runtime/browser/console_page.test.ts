@@ -266,12 +266,23 @@ describe('console', () => {
     await page.locator('#models tr', { hasText: DEMO_MODEL_NAME }).waitFor()
     expect(await page.locator('#key-form').isVisible()).toBe(false)
     expect(await page.content()).not.toContain(admin.text)
+    // One question, not one for each list, learns that a key is needed; and none is asked while it is not there.
+    expect(await refusedRequests(page)).toEqual(['/workers', '/workers'])
     // It is asked for once: the page keeps it as long as its tab lives.
     await page.reload()
     await page.locator('#models tr', { hasText: DEMO_MODEL_NAME }).waitFor()
     expect(await page.locator('#key-form').isVisible()).toBe(false)
+    expect(await refusedRequests(page)).toEqual([])
   })
 })
+
+/** Paths of what the page has asked of its gateway and was refused. */
+async function refusedRequests(page: Page): Promise<string[]> {
+  return await page.evaluate(() => {
+    const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[]
+    return entries.filter(({ responseStatus }) => responseStatus === 401).map(({ name }) => new URL(name).pathname)
+  })
+}
 
 /** Draws on a canvas with the mouse, in percent of it. */
 async function drawStroke(page: Page, canvas: string, points: readonly (readonly [number, number])[]): Promise<void> {
