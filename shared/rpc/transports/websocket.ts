@@ -1,4 +1,5 @@
-import { systemClock } from '../../base/clock.ts'
+import { type Clock, systemClock } from '../../base/clock.ts'
+import { DEFAULTS } from '../../base/defaults.ts'
 import { kindOf } from '../../base/show.ts'
 import { invalid, RpcError } from '../../wire/errors.ts'
 import { PING, PONG } from '../../wire/frame.ts'
@@ -109,20 +110,29 @@ function toBytes(data: unknown): Uint8Array {
   throw invalid(`Cannot read the message: expected a binary frame, got ${got}`)
 }
 
-/** Opens a socket to a Shoal server and calls over it. @throws RpcError `unavailable` if it cannot be opened */
+/**
+ * Opens a socket to a Shoal server and calls over it.
+ * @throws RpcError `unavailable` if it cannot be opened, or not within `DEFAULTS.socketOpenMs`: a server may take the
+ *   connection and never answer
+ */
 export async function connectWebSocket(
   url: string,
   open = (address: string): SocketLike => new WebSocket(address, SUBPROTOCOL),
+  clock: Clock = systemClock,
 ): Promise<Transport> {
   const socket = open(url)
-  const { peer, close } = socketPeer(socket)
-  await new Promise<void>((resolve, reject) => {
-    socket.addEventListener('open', () => resolve())
-    const fail = () =>
-      reject(new RpcError('unavailable', `Cannot connect to ${url}: the connection failed`, { neverSent: true }))
-    socket.addEventListener('error', fail)
-    socket.addEventListener('close', fail)
+  const { peer, close } = socketPeer(socket, { clock })
+  const opening = Promise.withResolvers<void>()
+  const fail = (why: string) =>
+    opening.reject(new RpcError('unavailable', `Cannot connect to ${url}: ${why}`, { neverSent: true }))
+  const cancelTimer = clock.after(DEFAULTS.socketOpenMs, () => {
+    fail(`the connection did not open within ${DEFAULTS.socketOpenMs} ms`)
+    close(1000, '')
   })
+  socket.addEventListener('open', () => opening.resolve())
+  socket.addEventListener('error', () => fail('the connection failed'))
+  socket.addEventListener('close', () => fail('the connection failed'))
+  await opening.promise.finally(cancelTimer)
   return {
     send: peer.send,
     codec: 'tensors',

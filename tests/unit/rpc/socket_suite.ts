@@ -1,5 +1,7 @@
 import { assert } from 'chai'
 import { concat } from '../../../shared/base/bytes.ts'
+import { FakeClock } from '../../../shared/base/clock.ts'
+import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { CLOSE_CODES, closeCodeOf, closeReason } from '../../../shared/rpc/close_code.ts'
 import { connectWebSocket, socketPeer } from '../../../shared/rpc/transports/websocket.ts'
@@ -138,14 +140,17 @@ export const socketSuite: Suite = {
 
     'a socket is called over once it is open': async () => {
       const [near, far] = socketPair()
+      const clock = new FakeClock()
       let address = ''
-      const connecting = connectWebSocket('ws://gateway/relay', (url) => {
+      const open = (url: string) => {
         address = url
         return near
-      })
+      }
+      const connecting = connectWebSocket('ws://gateway/relay', open, clock)
       socketPeer(far, { serve: echo })
       for (const socket of [near, far]) socket.open()
       const transport = await connecting
+      assert.equal(clock.pending, 0)
       assert.equal(address, 'ws://gateway/relay')
       assert.equal(await valueOf(transport.send(requestOf('hi'))), 'hi')
       const call = rejected(transport.send(requestOf(1)), 'unavailable', /the connection was closed/)
@@ -159,17 +164,36 @@ export const socketSuite: Suite = {
         const fail of [(s: MemorySocket) => s.dispatchEvent(new Event('error')), (s: MemorySocket) => s.end(1006, '')]
       ) {
         const [near] = socketPair()
+        const clock = new FakeClock()
         const connecting = rejected(
-          connectWebSocket('ws://gateway', () => near),
+          connectWebSocket('ws://gateway', () => near, clock),
           'unavailable',
           /Cannot connect to ws:\/\/gateway/,
         )
         fail(near)
         assert.isTrue((await connecting).neverSent)
+        assert.equal(clock.pending, 0)
       }
       const [early] = socketPair()
       const error = await rejected(socketPeer(early).peer.send(requestOf(1)), 'unavailable', /the socket is closed/)
       assert.isTrue(error.neverSent)
+    },
+
+    'a socket that does not open in time is unavailable, and closed': async () => {
+      const [near] = socketPair()
+      const clock = new FakeClock()
+      let over = false
+      const connecting = rejected(
+        connectWebSocket('ws://gateway', () => near, clock).finally(() => over = true),
+        'unavailable',
+        /Cannot connect to ws:\/\/gateway: the connection did not open within 5000 ms/,
+      )
+      await clock.advance(DEFAULTS.socketOpenMs - 1)
+      assert.isFalse(over)
+      await clock.advance(1)
+      assert.isTrue((await connecting).neverSent)
+      assert.equal(near.readyState, 3)
+      assert.equal(clock.pending, 0)
     },
   },
 }
