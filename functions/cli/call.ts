@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { Inference } from '../../shared/contracts/inference.ts'
@@ -10,6 +10,7 @@ import { fetchTransport } from '../../shared/rpc/transports/fetch.ts'
 import { decodePayload } from '../../shared/wire/payload.ts'
 import { createClient } from '../../shared/rpc/create_client.ts'
 import type { Metadata } from '../../shared/rpc/send.ts'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import { invalid, RpcError } from '../../shared/wire/errors.ts'
 import type { ModelManifest, TensorSpec } from '../../shared/wire/signature.ts'
 import { fromJsonValues, type Tensor, toJsonValues } from '../../shared/wire/tensor.ts'
@@ -203,7 +204,7 @@ function describe(name: string, tensor: Tensor): string[] {
 }
 
 async function writePictures(folder: string, outputs: Record<string, Tensor>): Promise<void> {
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   let written = 0
   for (const [name, tensor] of Object.entries(outputs)) {
     const [, channels = 0] = tensor.shape

@@ -1,6 +1,7 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toHex } from '../../shared/base/bytes.ts'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import { type KeyRecord, type KeySource, parseKeys } from '../../shared/stores/keys.ts'
 
 type Env = Readonly<Record<string, string | undefined>>
@@ -18,7 +19,7 @@ export function hostKeys(env: Env, dataDir: string): KeySource {
 
 /** Replaces keys.json, readable by its owner alone. */
 export async function saveKeys(dataDir: string, records: readonly KeyRecord[]): Promise<void> {
-  await mkdir(dataDir, { recursive: true })
+  await makeFolder(dataDir)
   await writeFile(join(dataDir, 'keys.json'), JSON.stringify(records, undefined, 2) + '\n', { mode: 0o600 })
 }
 
@@ -28,7 +29,7 @@ export async function saveKeys(dataDir: string, records: readonly KeyRecord[]): 
  */
 export async function hostSecret(env: Env, dataDir: string): Promise<string> {
   if (env.SHOAL_SECRET) return env.SHOAL_SECRET
-  await mkdir(dataDir, { recursive: true })
+  await makeFolder(dataDir)
   const path = join(dataDir, 'secret')
   const fresh = toHex(crypto.getRandomValues(new Uint8Array(32)))
   // Only the first of several processes writes; the others read what it wrote.

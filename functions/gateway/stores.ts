@@ -1,5 +1,5 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import type { JobStore } from '../../shared/stores/job_store.ts'
 import type { LeaseStore } from '../../shared/stores/lease_store.ts'
 import type { OnceStore } from '../../shared/stores/once_store.ts'
@@ -47,7 +47,7 @@ export async function openStores(
 ): Promise<Stores> {
   const shared = await openRedis(env)
   if (shared) return onRedis(shared.redis, shared.description)
-  mkdirSync(dataDir, { recursive: true })
+  await makeFolder(dataDir)
   const path = join(dataDir, 'shoal.db')
   // The time of day, which processes that share the file agree on, and not a monotonic clock, which lags after a sleep.
   const [leases, once] = [openSqliteLeases(path, Date), openSqliteOnce(path, Date)]

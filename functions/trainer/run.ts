@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -13,6 +12,7 @@ import { readSignature } from '../../shared/models/signature.ts'
 import { campaign } from '../../shared/registry/campaign.ts'
 import type { Term } from '../../shared/registry/term.ts'
 import type { ElectionStore } from '../../shared/stores/election_store.ts'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import type { Evaluation } from '../../shared/training/checkpoint.ts'
 import { Coordinator, type TrainingEvent } from '../../shared/training/coordinator.ts'
 import { stepsPerEpoch } from '../../shared/training/data_order.ts'
@@ -88,9 +88,9 @@ export async function trainOnGateway(options: RunOptions): Promise<void> {
   const { opset } = readSignature(model)
   const prepared = await prepare(options, model)
 
-  mkdirSync(folder, { recursive: true })
+  await makeFolder(folder)
   // A gateway of this very process is nobody else's: its runs are in the folder.
-  const runs = (options.local ? undefined : await openSharedRuns(process.env, access)) ?? openRuns(folder)
+  const runs = (options.local ? undefined : await openSharedRuns(process.env, access)) ?? await openRuns(folder)
   onEvent({ type: 'runs', where: runs.description })
   const directory = new GatewayDirectory(access, systemClock, options.local)
   const stopListening = directory.onChange(() => onEvent({ type: 'workers', workers: directory.workers }))

@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { FileBlobStore } from '../../shared/models/file_blob_store.ts'
 import type { ElectionStore } from '../../shared/stores/election_store.ts'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import { redisElections } from '../../shared/stores/redis_election.ts'
 import { redisFence } from '../../shared/stores/redis_fence.ts'
 import { openSqliteElections } from '../../shared/stores/sqlite_election.ts'
@@ -20,8 +20,8 @@ export interface Runs {
 }
 
 /** A folder's runs: who leads them, and their checkpoints. Several processes of one machine may share the folder. */
-export function openRuns(folder: string): Runs {
-  mkdirSync(folder, { recursive: true })
+export async function openRuns(folder: string): Promise<Runs> {
+  await makeFolder(folder)
   const path = join(folder, 'runs.db')
   const elections = openSqliteElections(path, Date)
   const fence = openSqliteFence(path)

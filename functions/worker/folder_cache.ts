@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DEFAULTS } from '../../shared/base/defaults.ts'
 import { newId } from '../../shared/base/random.ts'
+import { makeFolder } from '../../shared/stores/file_folder.ts'
 import type { ModelCache } from '../../shared/worker/model_source.ts'
 
 /** Drafts older than this were left by a process that was killed: a file is written in less. */
@@ -21,7 +22,7 @@ export function folderCache(folder: string, maxBytes: number = DEFAULTS.modelCac
       return new Uint8Array(bytes)
     },
     async put(sha256, bytes) {
-      await mkdir(folder, { recursive: true })
+      await makeFolder(folder)
       const draft = join(folder, `.${sha256}.${newId('draft')}`)
       await writeFile(draft, bytes)
       await rename(draft, join(folder, sha256))

@@ -1,6 +1,7 @@
-import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { newId } from '../base/random.ts'
+import { makeFolder } from '../stores/file_folder.ts'
 import { invalid } from '../wire/errors.ts'
 import { type BlobRange, type BlobStore, checkKey, isName } from './blob_store.ts'
 
@@ -64,7 +65,7 @@ export class FileBlobStore implements BlobStore {
   async #write(key: string, bytes: Uint8Array, name: (from: string, to: string) => Promise<void>): Promise<void> {
     const path = this.#path(key)
     const unfinished = join(this.#root, UNFINISHED, newId('blob'))
-    await mkdir(dirname(unfinished), { recursive: true })
+    await makeFolder(dirname(unfinished))
     try {
       const file = await open(unfinished, 'wx')
       try {
@@ -74,7 +75,7 @@ export class FileBlobStore implements BlobStore {
       } finally {
         await file.close()
       }
-      await mkdir(dirname(path), { recursive: true }).catch((error) => {
+      await makeFolder(dirname(path)).catch((error) => {
         throw codeOf(error) === 'EEXIST' || codeOf(error) === 'ENOTDIR' ? isFolder(key, error) : error
       })
       await name(unfinished, path).catch((error) => {

@@ -128,7 +128,7 @@ export async function openRun(
     prepared: PreparedRun
   },
 ): Promise<SystemRun> {
-  const runs = openRuns(folder)
+  const runs = await openRuns(folder)
   const directory = new GatewayDirectory(
     { url: gateway, headers: {} },
     systemClock,

@@ -50,6 +50,12 @@ describe('a mistake is answered in one line', () => {
     ['start --workers -1', /'--workers' argument is ambiguous/],
     ['start --workers=-1', /--workers: a whole number from 0 to 64 is required, got "-1"/],
     ['start --data-dir /dev/null', /Cannot use \/dev\/null[^ ]*: .* must be a folder, got a file/],
+    // Where Node's own way to make folders would never end.
+    [
+      'start --port 0 --data-dir /proc/x/y',
+      /Cannot make the folder \/proc\/x: \/proc must take new folders, got one that takes none/,
+    ],
+    ['keys create --scope call --data-dir /proc/x', /Cannot make the folder \/proc\/x: \/proc must take new folders/],
     ['start --port 0 --data-dir FOLDER --host 0.0.0.0', /other than loopback requires an API key, got none/],
     ['start --port 0 --data-dir FOLDER --host ::', /other than loopback requires an API key, got none/],
     ['start --port 0 --data-dir FOLDER --host 192.0.2.1', /other than loopback requires an API key, got none/],

@@ -25,10 +25,10 @@ function pool(workers = 2): LocalPool {
 describe('coordinator', () => {
   it('goes on from a checkpoint to the same bits, wherever it was cut', async () => {
     const { prepared } = task
-    await using whole = temporaryRuns()
+    await using whole = await temporaryRuns()
     const expected = await trainOn({ prepared, optimizer, pool: pool(), runs: whole, steps: 24 })
     for (const cut of [1, 4, 7, 12]) {
-      await using runs = temporaryRuns()
+      await using runs = await temporaryRuns()
       await trainOn({ prepared, optimizer, pool: pool(), runs, steps: cut })
       const resumed = await trainOn({ prepared, optimizer, pool: pool(1), runs, steps: 24 })
       expect(resumed.parameters, `cut at ${cut}`).toEqual(expected.parameters)
@@ -39,7 +39,7 @@ describe('coordinator', () => {
 
   it('begins nothing that has a checkpoint, unless it is to go on', async () => {
     const { prepared } = task
-    await using runs = temporaryRuns()
+    await using runs = await temporaryRuns()
     await trainOn({ prepared, optimizer, pool: pool(), runs, steps: 2 })
     await expect(trainOn({ prepared, optimizer, pool: pool(), runs, steps: 4, resume: false }))
       .rejects.toMatchObject({ code: 'already_exists' })
@@ -49,7 +49,7 @@ describe('coordinator', () => {
 
   it('is refused by store and workers alike once another leads', async () => {
     const { prepared } = task
-    await using runs = temporaryRuns()
+    await using runs = await temporaryRuns()
     const members = pool()
     const events: TrainingEvent[] = []
     const first = trainOn({
@@ -74,7 +74,7 @@ describe('coordinator', () => {
 
   it('validates after every epoch on the rows held back, and on all of them', async () => {
     const { prepared } = task
-    await using runs = temporaryRuns()
+    await using runs = await temporaryRuns()
     const coordinator = await trainOn({ prepared, optimizer, pool: pool(), runs, steps: 12 })
     // 240 rows in steps of 64 are four steps. Cut at step 12, the third validation is the next run's.
     expect(coordinator.evaluations.map(({ step }) => step)).toEqual([4, 8])
@@ -86,7 +86,7 @@ describe('coordinator', () => {
 
   it('stops early when validation gets no better', async () => {
     const { prepared } = task
-    await using runs = temporaryRuns()
+    await using runs = await temporaryRuns()
     const events: TrainingEvent[] = []
     await trainOn({
       prepared,

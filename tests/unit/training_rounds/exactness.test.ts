@@ -30,7 +30,7 @@ async function train(
   pool: LocalPool,
   options: Partial<TrainOptions> = {},
 ): Promise<{ parameters: Float32Array; pool: LocalPool }> {
-  await using runs = temporaryRuns()
+  await using runs = await temporaryRuns()
   const { prepared } = task
   const coordinator = await trainOn({
     prepared,

@@ -52,9 +52,9 @@ export async function prepareTask(engine: Engine, settings: Partial<RunSettings>
 }
 
 /** A folder of runs, removed when the test is done. */
-export function temporaryRuns(): Runs & { folder: string; [Symbol.asyncDispose](): Promise<void> } {
+export async function temporaryRuns(): Promise<Runs & { folder: string; [Symbol.asyncDispose](): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'shoal-run-'))
-  const runs = openRuns(folder)
+  const runs = await openRuns(folder)
   return {
     ...runs,
     folder,
