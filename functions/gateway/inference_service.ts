@@ -5,22 +5,19 @@ import { createServer, implement } from '../../shared/rpc/server.ts'
 import { generate } from './generate.ts'
 import type { Infer } from './inference.ts'
 
-/** Metadata by which the gateway tells itself whose call it is. */
-export const CALLER = 'shoal-caller'
-
 /** `shoal.Inference` over `Infer`: what the RPC face calls. */
 export function inferenceService(deps: { catalog: ModelCatalog; infer: Infer }): Send {
   return createServer([
     implement(Inference, {
       infer: ({ model, version, inputs, outputs, priority }, context) => {
-        const { signal, timeoutMs, traceparent, metadata: { [CALLER]: caller } } = context
+        const { signal, timeoutMs, traceparent, caller } = context
         const call = { model, version, inputs, outputs, priority, caller, signal, timeoutMs, traceparent }
         return deps.infer(call).then(({ manifest, outputs, metadata }) => {
           context.forwardMetadata(metadata)
           return { model: manifest.name, version: manifest.version, outputs }
         })
       },
-      generate: (input, { signal, timeoutMs, traceparent, metadata: { [CALLER]: caller } }) =>
+      generate: (input, { signal, timeoutMs, traceparent, caller }) =>
         generate(deps, { ...input, caller, signal, timeoutMs, traceparent }),
     }),
   ])

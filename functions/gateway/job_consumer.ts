@@ -20,7 +20,7 @@ export function gatewayConsumer(
     ...more,
     random: Math.random,
     store: deps.jobs.store,
-    send: (request, owner) => choose(request.service, owner || undefined)(request),
+    send: (request, owner) => choose(request.service)(owner ? { ...request, caller: owner } : request),
     // Hosts with an address of their own count as one worker each: if they have more, they answer the sooner.
     capacity: () => ({
       // Half of a queue's bound: the rest is for calls.

@@ -144,7 +144,7 @@ async function answer(
   try {
     deadline = new Deadline(serving.clock, call.timeoutMs, request)
     call.signal = deadline.signal
-    const response = await serving.choose(service, call.caller)(call)
+    const response = await serving.choose(service)(call)
     if (response.kind !== 'unary') {
       throw new RpcError('internal', `Cannot answer ${service}/${method}: expected one value, got a stream`)
     }

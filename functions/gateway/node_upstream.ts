@@ -86,12 +86,14 @@ class RequestHeads {
 
   constructor(url: URL, more: Readonly<Record<string, string>> | undefined) {
     this.#url = url
-    this.#more = more
+    this.#more = more && Object.fromEntries(Object.entries(more).map(([name, value]) => [name.toLowerCase(), value]))
   }
 
   /** @throws RpcError `invalid_argument` where the request's metadata cannot be sent */
   of(request: RpcRequest, codec: HttpCodec, bytes: number): string {
-    return this.#startOf(request, codec) + fieldLines(headersOf(request), CALL_HEADERS) + endOfHead(bytes)
+    const fields = headersOf(request)
+    if (this.#more) Object.assign(fields, this.#more)
+    return this.#startOf(request, codec) + fieldLines(fields, CALL_HEADERS) + endOfHead(bytes)
   }
 
   #startOf(request: RpcRequest, codec: HttpCodec): string {
@@ -100,7 +102,7 @@ class RequestHeads {
     if (known?.service === service && known.codec === codec) return known.start
     const root = this.#url.pathname.replace(/\/+$/, '')
     const start = requestLine(root + pathOf(request), this.#url.host) +
-      fieldLines({ 'content-type': CONTENT_TYPES[codec], ...this.#more })
+      fieldLines({ 'content-type': CONTENT_TYPES[codec] })
     // Callers may ask for any name.
     if (this.#known.size >= LIMITS.maxRoutedMethods) this.#known.clear()
     this.#known.set(method, { service, codec, start })
@@ -112,8 +114,12 @@ class RequestHeads {
 const CALL_HEADERS: ReadonlySet<string> = new Set(['connect-protocol-version', 'connect-timeout-ms', 'traceparent'])
 
 function endpointOf({ protocol, hostname, port }: URL) {
-  const secure = protocol === 'https:'
-  return { secure, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (secure ? 443 : 80)) }
+  const isSecure = protocol === 'https:'
+  return {
+    tls: isSecure ? {} : undefined,
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || (isSecure ? 443 : 80)),
+  }
 }
 
 function call(to: Destination, request: RpcRequest): Promise<RpcResponse> {
@@ -135,10 +141,10 @@ class UpstreamCall implements Exchange {
   readonly #reject: (error: RpcError) => void
   readonly #onAbort = () => {
     this.#release()
-    this.#connection?.cut()
+    this.#to.connections.drop(this)
     this.#reject(abortError(this.#request.signal.reason))
   }
-  #connection: Connection | undefined
+  connection: Connection | undefined
 
   constructor(
     to: Destination,
@@ -157,13 +163,18 @@ class UpstreamCall implements Exchange {
   }
 
   start(): void {
+    this.#to.connections.ask(this)
     listen(this.#request.signal, this.#onAbort)
-    this.#connection = this.#to.connections.ask(this)
   }
 
   onAnswer(answer: Answer): void {
     this.#release()
-    this.#resolve(responseOf(answer, this.#request, this.#to))
+    try {
+      this.#resolve(responseOf(answer, this.#request, this.#to))
+    } catch (thrown) {
+      // The web's Response refuses what HTTP allows.
+      this.#reject(RpcError.from(thrown))
+    }
   }
 
   onFailed(error: Error, wasSent: boolean): void {
@@ -199,7 +210,7 @@ function responseOf(
   const { status, statusText, headers, body } = answer
   const encoding = headers.get('content-encoding')
   if (encoding !== undefined && encoding !== 'identity') {
-    const reason = `Cannot read the answer: its content-encoding must be identity, got ${encoding}`
+    const reason = `Cannot read the answer: its content-encoding must be identity, got ${encoding.slice(0, 40)}`
     return Promise.reject(new RpcError('unknown', reason))
   }
   const codec = CODECS.get(headers.get('content-type'))
@@ -207,7 +218,8 @@ function responseOf(
     return { kind: 'unary', metadata: metadataOfResponse(headers), payload: { codec, body } }
   }
   // Whatever is out of the ordinary is read as fetch's answers are.
-  const response = new Response(body.byteLength > 0 ? body : null, { status, statusText, headers: [...headers] })
+  const hasBody = body.byteLength > 0 && status !== 205
+  const response = new Response(hasBody ? body : null, { status, statusText, headers: [...headers] })
   return readAnswer(response, service, base)
 }
 

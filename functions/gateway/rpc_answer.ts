@@ -6,16 +6,13 @@ import { answerHttp, type HttpRequest } from '../../shared/rpc/http_server.ts'
 import type { Send } from '../../shared/rpc/send.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { GatewayDeps } from './deps.ts'
-import { CALLER, inferenceService } from './inference_service.ts'
+import { inferenceService } from './inference_service.ts'
 
 /** Who answers `POST /rpc/{service}/{method}` for callers who were let in, whatever form their requests have. */
 export interface RpcServing {
   clock: Clock
-  /**
-   * The way to a service.
-   * @param caller the id of its key, where keys are asked for
-   */
-  choose(service: string, caller: string | undefined): Send
+  /** The way to a service. */
+  choose(service: string): Send
   /** Hears of each answer: its code ('ok' or an error's), the failure behind an `internal` one, and when its call came. */
   onAnswer?(service: string, method: string, startedAtMs: number, code: string, failure: RpcError | undefined): void
 }
@@ -46,28 +43,20 @@ export function answerRpc(
 ): Promise<HttpAnswer> {
   const { clock } = serving
   const startedAtMs = clock.now()
-  return answerHttp(serving.choose(service, caller), request, service, method, {
+  return answerHttp(serving.choose(service), request, service, method, {
     clock,
     caller,
     onAnswer: (code, failure) => serving.onAnswer?.(service, method, startedAtMs, code, failure),
   })
 }
 
-/**
- * The way to a service that a caller names: inference is served here, what is between Shoal's own parts is refused.
- * @param caller the id of its key, where keys are asked for
- */
+/** The way to a service that a caller names: inference is served here, what is between Shoal's own parts is refused. */
 export function serviceSends(deps: Pick<GatewayDeps, 'catalog' | 'infer' | 'route'>) {
   const inference = inferenceService(deps)
-  return (service: string, caller: string | undefined): Send => {
-    if (service === Inference.name) return caller === undefined ? inference : as(caller, inference)
+  return (service: string): Send => {
+    if (service === Inference.name) return inference
     return isInternal(service) ? refuseInternal : deps.route
   }
-}
-
-/** Says whose call it is. HTTP's own headers cannot: of those only x- become metadata. */
-function as(caller: string, send: Send): Send {
-  return (request) => send({ ...request, metadata: { ...request.metadata, [CALLER]: caller } })
 }
 
 const refuseInternal: Send = ({ service }) =>

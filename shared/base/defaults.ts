@@ -167,6 +167,10 @@ export const DEFAULTS = {
   upstreamIdleMs: 4_000,
   upstreamIdleMarginMs: 1_000,
   upstreamIdleCapMs: 600_000,
+  /** How often is looked for connections that have rested for long. */
+  upstreamSweepMs: 1_000,
+  /** After how much silence the system asks whether the other side of a connection is still there. */
+  tcpProbeMs: 60_000,
   /** How long a graceful stop waits for calls in flight. */
   drainMs: 10_000,
   /** A lease of shards is this many times what shards took lately, at least the minimum; the first one is for loading. */

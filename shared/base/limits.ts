@@ -78,8 +78,10 @@ export const LIMITS = {
   maxRefusedModels: 64,
   /** Models that a worker says it has loaded, and that a pool remembers of it: 66 KB of hashes in its hello. */
   maxLoadedModels: 1000,
-  /** Bytes before an answer's body, and before each interim answer: what Node's own server takes of a request. */
+  /** Bytes before an answer's body, those of interim answers among them: what Node's own server takes of a request. */
   maxAnswerHeadBytes: 16 * KiB,
+  /** Bytes of lines before one chunk of a body, or after the last: extensions and trailers, which are thrown away. */
+  maxChunkLineBytes: 4 * KiB,
   /** Ways to instances' addresses that a gateway keeps. Each holds at most a few idle connections. */
   maxUpstreams: 1024,
   /** Of those, what a hibernating socket remembers: 4 KB of hashes in its attachment. */

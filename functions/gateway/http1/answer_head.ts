@@ -51,7 +51,8 @@ export function readHead(text: string): AnswerHead {
     statusText: text.slice(STATUS_AT + 4, lineEnd),
     headers,
     framing: framingOf(status, headers, text),
-    keptMs: keptMsOf(headers, text),
+    // A body that none may have: it would be taken for the next answer.
+    keptMs: status >= 200 && hasNoBody(status) && saysBody(headers) ? 0 : keptMsOf(headers, text),
   }
 }
 
@@ -86,10 +87,18 @@ function framingOf(status: number, headers: ReadonlyMap<string, string>, text: s
   if (length !== undefined && !LENGTH.test(length)) {
     throw new MalformedAnswer(`expected one content-length of at most 15 digits, got ${length.slice(0, 40)}`)
   }
-  // An interim answer, and these two, have no body whatever their fields say.
-  if (status < 200 || status === 204 || status === 304) return 0
+  if (hasNoBody(status)) return 0
   if (encoding !== undefined) return 'chunks'
   return length === undefined ? 'rest' : Number(length)
+}
+
+/** Whatever its fields say. */
+function hasNoBody(status: number): boolean {
+  return status < 200 || status === 204 || status === 304
+}
+
+function saysBody(headers: ReadonlyMap<string, string>): boolean {
+  return (headers.get('content-length') ?? '0') !== '0' || headers.has('transfer-encoding')
 }
 
 function keptMsOf(headers: ReadonlyMap<string, string>, text: string): number | undefined {

@@ -1,4 +1,4 @@
-import { byteLengthOf, type Bytes, EMPTY } from '../../../shared/base/bytes.ts'
+import { type Bytes, EMPTY } from '../../../shared/base/bytes.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { type AnswerHead, MalformedAnswer, readHead } from './answer_head.ts'
 import { Chunks } from './chunks.ts'
@@ -12,6 +12,7 @@ export interface Answer extends AnswerHead {
 /** An answer that is longer than its reader takes. Its connection is cut. */
 export class AnswerTooLong extends Error {}
 
+const NOTHING = Buffer.alloc(0)
 const END_OF_HEAD = '\r\n\r\n'
 /** Bytes made text at once: a head as a rule, and little of the body after it, which its text keeps in memory. */
 const READ_AHEAD = 1024
@@ -27,7 +28,10 @@ export class AnswerReader {
   #last: { text: string; head: AnswerHead } | undefined
   #head: AnswerHead | undefined
   #chunks: Chunks | undefined
-  #parts: Uint8Array[] = []
+  /** Bytes of interim answers before the one that is read. */
+  #interimBytes = 0
+  /** What came of a body that did not come at once, with room for as much again. */
+  #body = NOTHING
   #bytes = 0
 
   /** @param maxBytes of one body */
@@ -51,7 +55,7 @@ export class AnswerReader {
 
   /** The connection has ended. @returns the answer, if that was how its body was to end */
   end(): Answer | undefined {
-    return this.#head?.framing === 'rest' ? this.#whole(this.#head, joined(this.#parts), true) : undefined
+    return this.#head?.framing === 'rest' ? this.#whole(this.#head, this.#kept(), true) : undefined
   }
 
   /** @returns where the rest begins */
@@ -60,7 +64,7 @@ export class AnswerReader {
     const until = Math.min(at + READ_AHEAD, bytes.byteLength)
     this.#text += bytes.toString('latin1', at, until)
     const end = this.#text.indexOf(END_OF_HEAD, Math.max(0, before - END_OF_HEAD.length + 1))
-    if ((end < 0 ? this.#text.length : end) > LIMITS.maxAnswerHeadBytes) {
+    if (this.#interimBytes + (end < 0 ? this.#text.length : end) > LIMITS.maxAnswerHeadBytes) {
       throw new MalformedAnswer(`expected a head of at most ${LIMITS.maxAnswerHeadBytes} bytes, got more`)
     }
     if (end < 0) return until
@@ -71,6 +75,7 @@ export class AnswerReader {
     else if (head.status === 101 || head.keptMs === 0) {
       throw new MalformedAnswer(`expected an answer, got ${head.status} as the connection's last`)
     }
+    this.#interimBytes += end + END_OF_HEAD.length
     return at + end + END_OF_HEAD.length - before
   }
 
@@ -85,7 +90,7 @@ export class AnswerReader {
     if (framing === 'chunks') {
       const chunks = this.#chunks ??= new Chunks()
       const read = chunks.read(bytes.subarray(at), (part) => this.#keep(part))
-      return chunks.ended ? this.#whole(head, joined(this.#parts), at + read < bytes.byteLength) : undefined
+      return chunks.ended ? this.#whole(head, this.#kept(), at + read < bytes.byteLength) : undefined
     }
     const came = bytes.byteLength - at
     if (framing === 'rest') {
@@ -101,13 +106,23 @@ export class AnswerReader {
     const last = bytes.subarray(at, at + missing)
     if (this.#bytes === 0) return this.#whole(head, copyOf(last), came > missing)
     this.#keep(last)
-    return this.#whole(head, joined(this.#parts), came > missing)
+    return this.#whole(head, this.#kept(), came > missing)
   }
 
   #keep(part: Uint8Array): void {
-    this.#bytes += part.byteLength
-    if (this.#bytes > this.#maxBytes) throw this.#tooLong()
-    this.#parts.push(copyOf(part))
+    const bytes = this.#bytes + part.byteLength
+    if (bytes > this.#maxBytes) throw this.#tooLong()
+    if (bytes > this.#body.byteLength) {
+      const roomier = Buffer.allocUnsafeSlow(Math.min(2 * bytes, this.#maxBytes))
+      roomier.set(this.#kept())
+      this.#body = roomier
+    }
+    this.#body.set(part, this.#bytes)
+    this.#bytes = bytes
+  }
+
+  #kept(): Bytes {
+    return this.#body.subarray(0, this.#bytes)
   }
 
   #tooLong(): AnswerTooLong {
@@ -117,8 +132,9 @@ export class AnswerReader {
   /** @param isLast nobody can tell where on this connection another answer would begin */
   #whole(head: AnswerHead, body: Bytes, isLast: boolean): Answer {
     this.#head = this.#chunks = undefined
+    this.#interimBytes = 0
     if (this.#bytes > 0) {
-      this.#parts = []
+      this.#body = NOTHING
       this.#bytes = 0
     }
     const { status, statusText, headers, framing, keptMs } = head
@@ -131,8 +147,4 @@ function copyOf(part: Uint8Array): Bytes {
   const copy = Buffer.allocUnsafe(part.byteLength)
   copy.set(part)
   return copy
-}
-
-function joined(parts: readonly Uint8Array[]): Bytes {
-  return parts.length === 1 ? parts[0] as Bytes : Buffer.concat(parts, byteLengthOf(parts))
 }

@@ -1,3 +1,4 @@
+import { LIMITS } from '../../../shared/base/limits.ts'
 import { MalformedAnswer } from './answer_head.ts'
 
 /** A chunk's size, and extensions that nobody reads: names, some with a value, which is a word or quoted (RFC 9112, 7.1.1). */
@@ -5,8 +6,6 @@ const SIZE =
   /^([\da-fA-F]{1,8})(?:;[!#$%&'*+\-.^_`|~\dA-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~\dA-Za-z]+|"[\t !#-[\]-~\x80-\xff]*"))?)*$/
 /** A field after the last chunk. It is thrown away; what is none, or would say that the body ends elsewhere, is refused. */
 const TRAILER = /^(?!(?:content-length|transfer-encoding):)[!#$%&'*+\-.^_`|~\dA-Z]+:[\t -~\x80-\xff]*$/i
-/** Characters of the lines before one chunk, or after the last: extensions and trailers, which are thrown away. */
-const MAX_LINE_LENGTH = 4096
 const LF = 10
 
 /** A body in chunks (RFC 9112, 7.1), however its bytes come in pieces. */
@@ -47,8 +46,8 @@ export class Chunks {
     const end = bytes.indexOf(LF, from)
     const until = end < 0 ? bytes.byteLength : end + 1
     this.#lineLength += until - from
-    if (this.#lineLength > MAX_LINE_LENGTH) {
-      throw new MalformedAnswer(`expected at most ${MAX_LINE_LENGTH} bytes between two chunks, got more`)
+    if (this.#lineLength > LIMITS.maxChunkLineBytes) {
+      throw new MalformedAnswer(`expected at most ${LIMITS.maxChunkLineBytes} bytes between two chunks, got more`)
     }
     this.#line += Buffer.from(bytes.buffer, bytes.byteOffset + from, until - from).toString('latin1')
     if (end >= 0) {

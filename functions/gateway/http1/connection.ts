@@ -1,13 +1,15 @@
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls'
 import type { Bytes } from '../../../shared/base/bytes.ts'
 import type { Clock } from '../../../shared/base/clock.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { LIMITS } from '../../../shared/base/limits.ts'
 import { type Answer, AnswerReader } from './answer_reader.ts'
 
-/** A request, and who waits for its answer: one of the two is called, once, unless its connection is cut before. */
+/** A request, and who waits for its answer: one of the two is called, once, unless it is dropped before. Neither may throw. */
 export interface Exchange {
+  /** That it was given to; the connection's to keep. */
+  connection: Connection | undefined
   /** The request line and fields with the empty line after them, in latin1. */
   readonly head: string
   readonly body: Bytes
@@ -18,7 +20,8 @@ export interface Exchange {
 
 /** Where connections go. */
 export interface Endpoint {
-  readonly secure: boolean
+  /** For TLS: what its connections share, so that each handshake after the first is a short one. */
+  readonly tls: { context?: SecureContext; session?: Buffer } | undefined
   /** A name or an address, that of IPv6 without brackets. */
   readonly host: string
   readonly port: number
@@ -37,7 +40,6 @@ export interface ConnectionOwner {
 const MAX_COPIED_BYTES = 16 * 1024
 /** What the system reads comes here, for all connections: each takes what it keeps before the next is read. */
 const READ_INTO = Buffer.allocUnsafeSlow(64 * 1024)
-const TCP_PROBES_AFTER_MS = 60_000
 
 /** A connection of HTTP/1.1 for one request at a time: Node's socket, and what is written to it and read of it. */
 export class Connection {
@@ -56,9 +58,10 @@ export class Connection {
   constructor(endpoint: Endpoint, clock: Clock, owner: ConnectionOwner, first: Exchange) {
     this.#owner = owner
     this.#exchange = first
+    first.connection = this
     this.#socket = connect(endpoint, (bytes) => this.#read(bytes))
-    this.#socket.once(endpoint.secure ? 'secureConnect' : 'connect', () => this.#opened())
-    this.#socket.on('error', (error) => this.#cause ??= error)
+    this.#socket.once(endpoint.tls ? 'secureConnect' : 'connect', () => this.#opened())
+    this.#socket.on('error', (error) => this.fail(error))
     this.#socket.on('end', () => this.#heardEnd())
     this.#socket.on('close', () => this.#closed())
     const limitMs = DEFAULTS.connectTimeoutMs
@@ -68,6 +71,7 @@ export class Connection {
   /** It must be idle. */
   ask(exchange: Exchange): void {
     this.#exchange = exchange
+    exchange.connection = this
     this.#write(exchange)
   }
 
@@ -81,6 +85,10 @@ export class Connection {
   fail(cause: Error): void {
     this.#cause ??= cause
     this.#end()
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded
   }
 
   /** At once for its owner; its socket closes a little later. */
@@ -147,11 +155,16 @@ export class Connection {
   }
 }
 
-function connect({ secure, host, port, lookup }: Endpoint, onRead: (bytes: Buffer) => void): Socket {
-  const options = { host, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay: TCP_PROBES_AFTER_MS }
-  if (secure) {
+function connect({ tls, host, port, lookup }: Endpoint, onRead: (bytes: Buffer) => void): Socket {
+  const { tcpProbeMs: keepAliveInitialDelay } = DEFAULTS
+  const options = { host, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay }
+  if (tls) {
+    const secureContext = tls.context ??= createSecureContext()
+    const { session } = tls
     const servername = isIP(host) ? '' : host
-    return connectTls({ ...options, servername, ALPNProtocols: ['http/1.1'] }).on('data', onRead)
+    return connectTls({ ...options, servername, secureContext, session, ALPNProtocols: ['http/1.1'] })
+      .on('session', (session) => tls.session = session)
+      .on('data', onRead)
   }
   const callback = (length: number) => {
     onRead(READ_INTO.subarray(0, length))

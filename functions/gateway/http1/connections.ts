@@ -2,11 +2,19 @@ import { type Clock, every } from '../../../shared/base/clock.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
 import { Connection, type ConnectionOwner, type Endpoint, type Exchange } from './connection.ts'
 
-const SWEEP_MS = 1_000
+/** An exchange that a connection was found for, and that waits for the end of the turn. */
+interface Waiting {
+  exchange: Exchange
+  connection: Connection
+}
 
 /**
  * Connections to one address: as many as requests are under way, kept for later ones as long as the other side keeps them.
  * The last that came to rest is asked first, so that those which the load no longer needs end.
+ *
+ * The other side may have ended a connection that rests, or have said something on it that would be taken for the next
+ * answer, and this side not have looked yet. So a request is written to it at the end of the event loop's turn, when all
+ * that had come by then was read, and not in the turn in which the connection came to rest.
  */
 export class Connections implements ConnectionOwner {
   readonly #endpoint: Endpoint
@@ -14,6 +22,10 @@ export class Connections implements ConnectionOwner {
   readonly #active: Set<Connections>
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
+  /** Came to rest in this turn. */
+  #resting: Connection[] = []
+  #waiting: Waiting[] = []
+  #isTurnWatched = false
   #endSweeps: (() => void) | undefined
 
   /** @param active this is among them while it has connections */
@@ -23,33 +35,40 @@ export class Connections implements ConnectionOwner {
     this.#active = active
   }
 
-  /** @returns the connection that carries the exchange, to be cut while that is under way and not later */
-  ask(exchange: Exchange): Connection {
+  /** Sends a request; whoever waits for its answer is told, once, unless it is dropped. */
+  ask(exchange: Exchange): void {
     const nowMs = this.#clock.now()
-    for (let resting = this.#idle.pop(); resting; resting = this.#idle.pop()) {
-      if (resting.idleUntilMs > nowMs) {
-        resting.ask(exchange)
-        return resting
+    for (let connection = this.#idle.pop(); connection; connection = this.#idle.pop()) {
+      if (connection.idleUntilMs > nowMs) {
+        this.#waiting.push({ exchange, connection })
+        return this.#watchTurn()
       }
-      resting.cut()
+      connection.fail(new Error('it rested for long'))
     }
-    const connection = new Connection(this.#endpoint, this.#clock, this, exchange)
-    this.#all.add(connection)
-    this.#active.add(this)
-    this.#endSweeps ??= every(this.#clock, SWEEP_MS, () => this.#sweep())
-    return connection
+    this.#open(exchange)
+  }
+
+  /** Nobody waits for the answer any more: the other side learns of it by the connection's end, if it was asked at all. */
+  drop(exchange: Exchange): void {
+    const at = this.#waiting.findIndex((waiting) => waiting.exchange === exchange)
+    const [waiting] = at < 0 ? [] : this.#waiting.splice(at, 1)
+    if (waiting) this.#rest(waiting.connection)
+    else exchange.connection?.cut()
   }
 
   /** Ends them all. Who waits for an answer hears why. */
   close(): void {
-    for (const connection of [...this.#all]) connection.fail(new Error('this side ends its connections'))
+    const cause = new Error('this side ends its connections')
+    for (const { exchange } of this.#waiting.splice(0)) exchange.onFailed(cause, false)
+    this.#idle.length = 0
+    for (const connection of [...this.#all]) connection.fail(cause)
   }
 
   onIdle(connection: Connection, keptMs = DEFAULTS.upstreamIdleMs + DEFAULTS.upstreamIdleMarginMs): void {
     const restMs = keptMs - DEFAULTS.upstreamIdleMarginMs
     if (restMs <= 0) return connection.cut()
     connection.idleUntilMs = this.#clock.now() + Math.min(restMs, DEFAULTS.upstreamIdleCapMs)
-    this.#idle.push(connection)
+    this.#rest(connection)
   }
 
   onEnded(connection: Connection): void {
@@ -60,6 +79,37 @@ export class Connections implements ConnectionOwner {
     this.#active.delete(this)
     this.#endSweeps?.()
     this.#endSweeps = undefined
+  }
+
+  #open(exchange: Exchange): void {
+    this.#all.add(new Connection(this.#endpoint, this.#clock, this, exchange))
+    this.#active.add(this)
+    this.#endSweeps ??= every(this.#clock, DEFAULTS.upstreamSweepMs, () => this.#sweep())
+  }
+
+  #rest(connection: Connection): void {
+    this.#resting.push(connection)
+    this.#watchTurn()
+  }
+
+  #watchTurn(): void {
+    if (this.#isTurnWatched) return
+    this.#isTurnWatched = true
+    // After all that the system had to say in this turn, for all of its requests at once.
+    setImmediate(() => this.#endTurn())
+  }
+
+  #endTurn(): void {
+    this.#isTurnWatched = false
+    const [waiting, resting] = [this.#waiting, this.#resting]
+    this.#waiting = []
+    this.#resting = []
+    for (const { exchange, connection } of waiting) {
+      // Of one that has ended meanwhile nobody has read the request: it goes another way.
+      if (connection.isEnded) this.#open(exchange)
+      else connection.ask(exchange)
+    }
+    for (const connection of resting) if (!connection.isEnded) this.#idle.push(connection)
   }
 
   #sweep(): void {

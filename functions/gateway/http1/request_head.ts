@@ -1,3 +1,4 @@
+import { show, showForeign } from '../../../shared/base/show.ts'
 import { invalid } from '../../../shared/wire/errors.ts'
 
 /**
@@ -7,6 +8,7 @@ import { invalid } from '../../../shared/wire/errors.ts'
 const NAME =
   /^(?!(?:host|connection|keep-alive|content-length|transfer-encoding|te|trailer|upgrade|expect)$)[!#$%&'*+\-.^_`|~\dA-Za-z]+$/i
 const VALUE = /^[\t -~\x80-\xff]*$/
+const LETTER = /^[\t -~\x80-\xff]$/
 
 /** The request line of a POST and its Host. @param path in the form that URLs have it @param host with its port, if not the usual */
 export function requestLine(path: string, host: string): string {
@@ -23,8 +25,8 @@ export function fieldLines(fields: Readonly<Record<string, string>>, trusted?: R
   for (const name in fields) {
     const value = fields[name] ?? ''
     if (!VALUE.test(value) || !(trusted?.has(name) || NAME.test(name))) {
-      const shown = JSON.stringify(`${name}: ${value}`.slice(0, 80))
-      throw invalid(`Cannot send the request: its header must be one that HTTP carries, got ${shown}`)
+      const got = showForeign(value, LETTER)
+      throw invalid(`Cannot send the request: the header ${show(name)} must be one that HTTP carries, got ${got}`)
     }
     lines += `${name}: ${value}\r\n`
   }

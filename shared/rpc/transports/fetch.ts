@@ -95,6 +95,7 @@ function toHttpRequest(root: string, request: RpcRequest, options: FetchOptions)
       redirect: 'manual',
     })
   } catch (cause) {
+    if (cause instanceof RpcError) throw cause
     const why = whyNoRequest(root, { ...options.headers, ...headersOf(request) }, cause)
     throw invalid(`Cannot call ${request.service}: ${why}`, { cause })
   }
@@ -120,7 +121,14 @@ function whyNoRequest(root: string, headers: Readonly<Record<string, string>>, c
 
 /** Where a call goes, below the address of whoever serves it. */
 export function pathOf({ service, method }: RpcRequest): string {
-  return `/rpc/${encodeURIComponent(service)}/${encodeURIComponent(method)}`
+  try {
+    return `/rpc/${encodeURIComponent(service)}/${encodeURIComponent(method)}`
+  } catch (cause) {
+    const got = JSON.stringify(`${service}/${method}`.slice(0, 80))
+    throw invalid(`Cannot call the service: its name and its method's must be well-formed Unicode, got ${got}`, {
+      cause,
+    })
+  }
 }
 
 /** A call's headers, without that of its body. */
@@ -135,6 +143,8 @@ export function headersOf(request: RpcRequest): Record<string, string> {
   if (request.group !== 'default') headers['shoal-group'] = request.group
   if (request.idempotent) headers['shoal-idempotent'] = '1'
   if (request.caller !== undefined) headers['shoal-caller'] = request.caller
+  // Who calls is said by whoever let them in, and not by themselves.
+  else if ('shoal-caller' in headers) delete headers['shoal-caller']
   return headers
 }
 

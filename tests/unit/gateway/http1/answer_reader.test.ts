@@ -144,6 +144,26 @@ it.each([
   expect(() => readIn(whole, Array.from(whole.keys()).slice(1))).toThrow(MalformedAnswer)
 })
 
+it('keeps no connection on which a body may follow that none can have', () => {
+  for (const head of ['204 No Content\r\ncontent-length: 5', '304 Not Modified\r\ntransfer-encoding: chunked']) {
+    expect(readIn(Buffer.from(`HTTP/1.1 ${head}\r\n\r\n`))).toMatchObject({ keptMs: 0, body: { byteLength: 0 } })
+  }
+  expect(readIn(Buffer.from('HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n'))?.keptMs).toBeUndefined()
+})
+
+it('takes few interim answers', () => {
+  const [few, many] = [100, 1000].map((count) => 'HTTP/1.1 100 \r\n\r\n'.repeat(count))
+  expect(readIn(Buffer.from(`${few}${OK}content-length: 1\r\n\r\na`))?.body.byteLength).toBe(1)
+  expect(() => readIn(Buffer.from(`${many}${OK}content-length: 1\r\n\r\na`))).toThrow(MalformedAnswer)
+})
+
+it('joins chunks as they come, up to the last byte that it takes', () => {
+  const whole = Buffer.from(`${CHUNKED}${'1\r\na\r\n'.repeat(MAX_BYTES)}0\r\n\r\n`)
+  for (const at of [[], Array.from(whole.keys()).slice(1)]) {
+    expect(Buffer.from(readIn(whole, at)?.body ?? []).toString()).toBe('a'.repeat(MAX_BYTES))
+  }
+})
+
 it('bounds heads and bodies, however they come', () => {
   const long = Buffer.from(`${OK}x-a: ${'b'.repeat(LIMITS.maxAnswerHeadBytes)}\r\n\r\n`)
   expect(() => readIn(long)).toThrow(MalformedAnswer)

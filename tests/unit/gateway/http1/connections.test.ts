@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type LookupFunction, type Server, type Socket } from 'node:net'
-import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates, type TLSSocket } from 'node:tls'
 import { expect, it } from 'vitest'
 import type { Answer } from '../../../../functions/gateway/http1/answer_reader.ts'
-import type { Connection } from '../../../../functions/gateway/http1/connection.ts'
+import type { Exchange } from '../../../../functions/gateway/http1/connection.ts'
 import { Connections } from '../../../../functions/gateway/http1/connections.ts'
 import { endOfHead, fieldLines, requestLine } from '../../../../functions/gateway/http1/request_head.ts'
 import { FakeClock } from '../../../../shared/base/clock.ts'
@@ -12,6 +12,8 @@ import { selfSigned } from '../../../fixtures/self_signed.ts'
 
 const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'
 const NAME = 'service.example'
+/** Far longer than the system takes to bring bytes from one end of a connection to the other. */
+const BUSY_MS = 200
 
 /** Every name is this machine's. */
 const loopback: LookupFunction = (_name, options, callback) => {
@@ -39,7 +41,7 @@ interface Served extends AsyncDisposable {
 }
 
 interface Asked {
-  connection: Connection
+  exchange: Exchange
   answer: Promise<Answer>
 }
 
@@ -66,7 +68,7 @@ async function serving(onRequest: OnRequest, { tls, early = false }: ServingOpti
   const { port } = server.address() as AddressInfo
   const clock = new FakeClock()
   const active = new Set<Connections>()
-  const connections = new Connections({ secure: tls !== undefined, host: NAME, port, lookup: loopback }, clock, active)
+  const connections = new Connections({ tls: tls && {}, host: NAME, port, lookup: loopback }, clock, active)
   return {
     clock,
     connections,
@@ -89,24 +91,34 @@ function ask(connections: Connections, body = ''): Asked {
   const head = requestLine('/rpc/a.B/m', NAME) + fieldLines({ 'x-a': 'b' }) + endOfHead(bytes.byteLength)
   const { promise: answer, resolve, reject } = Promise.withResolvers<Answer>()
   const onFailed = (error: Error, wasSent: boolean) => reject(Object.assign(error, { wasSent }))
-  return { connection: connections.ask({ head, body: bytes, onAnswer: resolve, onFailed }), answer }
+  const exchange = { head, body: bytes, onAnswer: resolve, onFailed, connection: undefined }
+  connections.ask(exchange)
+  return { exchange, answer }
 }
 
 async function textOf({ answer }: Asked): Promise<string> {
   return Buffer.from((await answer).body).toString('latin1')
 }
 
+/** The event loop's: what is asked of a connection that rests is written then. */
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
 it('asks the connection that rests, the last first, and opens another for what is asked meanwhile', async () => {
   await using to = await serving((socket, request, number) => {
     if (!request.includes('wait')) socket.write(ANSWER.replace('ok', `${number}!`))
   })
-  expect(await textOf(to.ask())).toBe('0!')
-  expect(await textOf(to.ask())).toBe('0!')
+  const rested = async () => {
+    const text = await textOf(to.ask())
+    await turn()
+    return text
+  }
+  expect([await rested(), await rested()]).toEqual(['0!', '0!'])
   const held = to.ask('wait')
-  expect(await textOf(to.ask())).toBe('1!')
+  expect([await rested(), await rested()]).toEqual(['1!', '1!'])
   to.sockets[0]?.write(ANSWER)
   expect(await textOf(held)).toBe('ok')
-  expect([await textOf(to.ask()), to.sockets.length]).toEqual(['0!', 2])
+  await turn()
+  expect([await rested(), to.sockets.length]).toEqual(['0!', 2])
 })
 
 it('sends bodies whole, short and long', async () => {
@@ -115,7 +127,10 @@ it('sends bodies whole, short and long', async () => {
     const body = request.slice(request.indexOf('\r\n\r\n') + 4)
     socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
   })
-  for (const body of bodies) expect(await textOf(to.ask(body)) === body).toBe(true)
+  for (const body of bodies) {
+    expect(await textOf(to.ask(body)) === body).toBe(true)
+    await turn()
+  }
   expect(to.sockets.length).toBe(1)
 })
 
@@ -158,6 +173,7 @@ it('leaves a connection that rests when the other side may be about to end it', 
     socket.write(number === 0 ? ANSWER : ANSWER.replace('OK', 'OK\r\nkeep-alive: timeout=20'))
   )
   await to.ask().answer
+  await turn()
   const { upstreamIdleMs, upstreamIdleMarginMs } = DEFAULTS
   await to.clock.advance(upstreamIdleMs - 1)
   await to.ask().answer
@@ -172,6 +188,36 @@ it('leaves a connection that rests when the other side may be about to end it', 
   expect(to.sockets.length).toBe(2)
   await to.clock.advance(20_000)
   await gone(to.sockets[1])
+})
+
+it('asks no connection of which it has not read what came on it meanwhile', async () => {
+  await using to = await serving((socket) => socket.write(ANSWER))
+  const ends: ((socket: Socket | undefined) => unknown)[] = [
+    (socket) => socket?.end(),
+    (socket) => socket?.write(ANSWER.replace('ok', 'no')),
+    (socket) => socket?.resetAndDestroy(),
+  ]
+  for (const [i, end] of ends.entries()) {
+    expect(await textOf(to.ask())).toBe('ok')
+    await turn()
+    // This process is busy for a while: the system has it, and nobody has looked.
+    end(to.sockets[i])
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BUSY_MS)
+    expect(await textOf(to.ask())).toBe('ok')
+    await gone(to.sockets[i])
+    await turn()
+  }
+  expect(to.sockets.length).toBe(ends.length + 1)
+})
+
+it('gives nobody the answer to another, where a service answers twice', async () => {
+  await using to = await serving((socket, request) => {
+    const body = request.slice(request.indexOf('\r\n\r\n') + 4)
+    socket.write(ANSWER.replace('ok', body))
+    // When the first was read, and before there can be an answer to the next request.
+    setImmediate(() => setImmediate(() => socket.write(ANSWER.replace('ok', 'no'))))
+  })
+  for (let i = 10; i < 40; i++) expect(await textOf(to.ask(String(i)))).toBe(String(i))
 })
 
 it('leaves a connection that rests when the other side ends it, or speaks unasked', async () => {
@@ -210,7 +256,7 @@ it('gives up to connect after a while, and knows that nothing was sent', async (
   const clock = new FakeClock()
   const active = new Set<Connections>()
   // A name that is never resolved, or an address that never answers: nothing happens.
-  const connections = new Connections({ secure: false, host: NAME, port: 1, lookup: () => {} }, clock, active)
+  const connections = new Connections({ tls: undefined, host: NAME, port: 1, lookup: () => {} }, clock, active)
   const { answer } = ask(connections)
   const failed = expect(answer).rejects.toMatchObject({ message: /no connection within 10000 ms/, wasSent: false })
   await clock.advance(DEFAULTS.connectTimeoutMs)
@@ -229,15 +275,23 @@ it('cuts the connection of what nobody waits for any more, in whatever state it 
   // Before it is open; that one never gets anywhere.
   const opening = to.ask()
   opening.answer.then(count, count)
-  opening.connection.cut()
+  to.connections.drop(opening.exchange)
   expect(to.active.size).toBe(0)
   const half = to.ask('wait')
   half.answer.then(count, count)
   await expect.poll(() => held).toBe(1)
-  half.connection.cut()
+  to.connections.drop(half.exchange)
   await expect.poll(() => to.sockets.every((socket) => socket.destroyed)).toBe(true)
   expect(await textOf(to.ask())).toBe('ok')
-  expect([settled, to.active.size]).toEqual([0, 1])
+  await turn()
+  // One that waits for the end of the turn has cost nothing: the connection is asked by the next.
+  const waiting = to.ask('wait')
+  waiting.answer.then(count, count)
+  to.connections.drop(waiting.exchange)
+  await turn()
+  const before = to.sockets.length
+  expect(await textOf(to.ask())).toBe('ok')
+  expect([settled, held, to.sockets.length, to.active.size]).toEqual([0, 1, before, 1])
 })
 
 it('goes over TLS to whom the certificate names, and to nobody else', async () => {
@@ -249,13 +303,22 @@ it('goes over TLS to whom the certificate names, and to nobody else', async () =
       if (request.endsWith('end')) socket.end('HTTP/1.1 200 OK\r\n\r\nall of it')
       else socket.write(ANSWER)
     }, { tls })
-    for (const body of ['', 'x'.repeat(40_000)]) expect(await textOf(to.ask(body))).toBe('ok')
+    for (const body of ['', 'x'.repeat(40_000)]) {
+      expect(await textOf(to.ask(body))).toBe('ok')
+      await turn()
+    }
     expect(await textOf(to.ask('end'))).toBe('all of it')
     expect(to.sockets.length).toBe(1)
-    setDefaultCACertificates(trusted)
-    await expect(to.ask().answer).rejects.toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT', wasSent: false })
+    await gone(to.sockets[0])
+    // The next connection begins where the last one left off.
+    expect(await textOf(to.ask())).toBe('ok')
+    expect(to.sockets.map((socket) => Boolean((socket as TLSSocket).isSessionReused()))).toEqual([false, true])
   } finally {
     setDefaultCACertificates(trusted)
+  }
+  {
+    await using to = await serving(() => {}, { tls })
+    await expect(to.ask().answer).rejects.toMatchObject({ code: 'DEPTH_ZERO_SELF_SIGNED_CERT', wasSent: false })
   }
   const other = selfSigned('other.example')
   setDefaultCACertificates([...trusted, other.cert])
@@ -271,7 +334,7 @@ it('writes no header that would change where a request ends, or what it is', () 
   for (
     const name of ['Host', 'content-length', 'Transfer-Encoding', 'connection', 'expect', 'a b', 'a:b', '', 'a\r\nb']
   ) {
-    expect(() => fieldLines({ [name]: '1' })).toThrow('its header must be one that HTTP carries, got')
+    expect(() => fieldLines({ [name]: '1' })).toThrow('must be one that HTTP carries, got')
   }
   for (const value of ['a\r\nx-b: c', 'a\nb', '\0', 'a\rb', '☃', '\x7f']) {
     expect(() => fieldLines({ 'x-a': value }, new Set(['x-a']))).toThrow('must be one that HTTP carries')
