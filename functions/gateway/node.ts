@@ -8,6 +8,7 @@ import { cannotListen } from '../cannot_listen.ts'
 import { drainOf } from '../node_drain.ts'
 import { guardedLookup } from './guarded_lookup.ts'
 import { nodeRpc } from './node_rpc.ts'
+import { TurnEnd } from './turn_end.ts'
 import { nodeUpstream } from './node_upstream.ts'
 import { NodeSocket, openSocket } from '../worker/node_socket.ts'
 import { type HostOptions, type LocalRelay, openHostGateway, type OpenLink, type Upgrade } from './host.ts'
@@ -31,15 +32,16 @@ const CONNECTIONS = {
 
 /** Runs the gateway on Node. Resolves once it listens; port 0 takes a free one. */
 export async function startNodeGateway(options: HostOptions): Promise<RunningGateway> {
+  const turn = new TurnEnd()
   const { app, guard, rpc, store, local, endStreams, close } = await openHostGateway(
     {
-      upstream: nodeUpstream(),
+      upstream: nodeUpstream({ turn }),
       openSocket: (url, headers) => openSocket(url, headers, guardedLookup()),
       ...options,
     },
     upgrade,
   )
-  const serveRpc = nodeRpc(guard, rpc)
+  const serveRpc = nodeRpc(guard, rpc, turn)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LIMITS.maxFrameBytes, perMessageDeflate: false })
   return await new Promise((resolve, reject) => {
     const server = serve(

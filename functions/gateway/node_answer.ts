@@ -1,6 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { HttpAnswer } from '../../shared/rpc/http.ts'
 
+export type WriteAnswer = (outgoing: ServerResponse, answer: HttpAnswer) => void
+
 /** Writes an answer to whoever is there to read it. */
 export function writeAnswer(outgoing: ServerResponse, { status, headers, body }: HttpAnswer): void {
   if (body instanceof ReadableStream) return void stream(outgoing, status, headers, body)

@@ -18,7 +18,7 @@ import { continueTrace } from '../../shared/rpc/trace.ts'
 import { RpcError } from '../../shared/wire/errors.ts'
 import type { NodeRequest } from './node_request.ts'
 import type { RpcServing } from './rpc_answer.ts'
-import { writeAnswer } from './node_answer.ts'
+import type { WriteAnswer } from './node_answer.ts'
 
 /** Content types as clients write them. */
 const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
@@ -119,15 +119,15 @@ function readFields(fields: IncomingHttpHeaders, call: PlainCall): boolean {
 }
 
 /** Answers it when its body has come. */
-export function servePlain(serving: RpcServing, request: NodeRequest, call: PlainCall): void {
+export function servePlain(serving: RpcServing, request: NodeRequest, call: PlainCall, write: WriteAnswer): void {
   const startedAtMs = serving.clock.now()
   request.whole((body) => {
     call.payload.body = body
-    void answer(serving, request, call, startedAtMs)
+    void answer(serving, request, call, startedAtMs, write)
   }, (cause) => {
     const error = new RpcError('canceled', 'Cannot read the request: its body broke off', { cause })
     serving.onAnswer?.(call.service, call.method, startedAtMs, error.code, error)
-    writeAnswer(request.outgoing, answerOfError(error))
+    write(request.outgoing, answerOfError(error))
   })
 }
 
@@ -137,6 +137,7 @@ async function answer(
   request: NodeRequest,
   call: PlainCall,
   startedAtMs: number,
+  write: WriteAnswer,
 ): Promise<void> {
   const { service, method } = call
   let deadline: Deadline | undefined
@@ -157,5 +158,5 @@ async function answer(
   } finally {
     deadline?.[Symbol.dispose]()
   }
-  writeAnswer(request.outgoing, answer)
+  write(request.outgoing, answer)
 }

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import { ReadableStream as NodeStream } from 'node:stream/web'
-import { byteLengthOf, type Bytes } from '../../shared/base/bytes.ts'
+import { byteLengthOf, type Bytes, EMPTY } from '../../shared/base/bytes.ts'
 import type { Cancellation } from '../../shared/rpc/deadline.ts'
 import type { HeadersLike } from '../../shared/rpc/http.ts'
 import type { HttpRequest } from '../../shared/rpc/http_server.ts'
@@ -15,6 +15,7 @@ export class NodeRequest implements HttpRequest, HeadersLike, WithHeaders, Cance
   /** Where its answer goes. */
   readonly outgoing: ServerResponse
   #onAbort: (() => void) | undefined
+  #onBroken: ((cause: Error) => void) | undefined
   aborted = false
   reason: unknown
 
@@ -42,6 +43,7 @@ export class NodeRequest implements HttpRequest, HeadersLike, WithHeaders, Cance
     this.aborted = true
     this.reason = new DOMException('The caller has gone', 'AbortError')
     this.#onAbort?.()
+    this.#onBroken?.(new Error('its connection ended'))
   }
 
   /** One listener at a time: the call's deadline is the only one who asks. */
@@ -83,14 +85,22 @@ export class NodeRequest implements HttpRequest, HeadersLike, WithHeaders, Cance
   }
 
   /**
-   * Reads a body whose declared length is known to be small enough: Node holds it to that. Calls one of the two, once.
+   * Reads a body whose declared length is known to be small enough: Node holds it to that, so that it is here with its last
+   * byte. Calls one of the two, once.
    * @param onBody is given all of a buffer
    */
   whole(onBody: (body: Bytes) => void, onBroken: (cause: Error) => void): void {
+    let missing = Number(this.#incoming.headers['content-length'])
+    if (missing === 0) return onBody(EMPTY)
     const parts: Uint8Array[] = []
-    this.#incoming.on('data', (part: Uint8Array) => parts.push(part))
-    this.#incoming.on('end', () => onBody(joined(parts)))
-    this.#incoming.on('error', onBroken)
+    this.#incoming.on('data', (part: Uint8Array) => {
+      parts.push(part)
+      missing -= part.byteLength
+      if (missing > 0) return
+      this.#onBroken = undefined
+      onBody(joined(parts))
+    })
+    this.#onBroken = onBroken
   }
 }
 

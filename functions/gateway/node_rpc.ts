@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { LIMITS } from '../../shared/base/limits.ts'
-import { answerOfError } from '../../shared/rpc/http.ts'
+import { answerOfError, type HttpAnswer } from '../../shared/rpc/http.ts'
 import { admit, type Guard } from './guard.ts'
 import { callOf, servePlain } from './node_plain_call.ts'
 import { NodeRequest } from './node_request.ts'
-import { writeAnswer } from './node_answer.ts'
+import { type WriteAnswer, writeAnswer } from './node_answer.ts'
+import { TurnBatch, TurnEnd } from './turn_end.ts'
 import { answerRpc, type RpcServing } from './rpc_answer.ts'
 
 /** Plain calls alone: a query, an escape or a doubled slash goes the long way, through Hono's routes. */
@@ -40,36 +41,55 @@ class RpcPaths {
  * all that the gateway does with a small call; decisions and answers are the same, for they come from the same code.
  * @returns whether the request was such a call; else it is someone else's to serve
  */
-export function nodeRpc(guard: Guard, serving: RpcServing) {
+export function nodeRpc(guard: Guard, serving: RpcServing, turn = new TurnEnd()) {
   const paths = new RpcPaths()
+  const answers = new TurnBatch<Answered>(turn, 'answers', ({ outgoing, answer }) => writeAnswer(outgoing, answer))
+  const write: WriteAnswer = (outgoing, answer) => answers.add({ outgoing, answer })
   return (incoming: IncomingMessage, outgoing: ServerResponse): boolean => {
     const path = incoming.method === 'POST' ? paths.read(incoming.url ?? '') : undefined
     if (!path || incoming.headers.expect !== undefined) return false
     const request = new NodeRequest(incoming, outgoing)
     try {
       const admitted = admit(guard, 'call', request)
-      if (admitted) void serveLater(serving, request, path, admitted)
-      else serve(serving, request, path, undefined)
+      if (admitted) void serveLater(serving, request, path, admitted, write)
+      else serve(serving, request, path, undefined, write)
     } catch (thrown) {
-      writeAnswer(outgoing, answerOfError(thrown))
+      write(outgoing, answerOfError(thrown))
     }
     return true
   }
 }
 
-async function serveLater(serving: RpcServing, request: NodeRequest, path: RpcPath, admitted: Promise<string>) {
+interface Answered {
+  outgoing: ServerResponse
+  answer: HttpAnswer
+}
+
+async function serveLater(
+  serving: RpcServing,
+  request: NodeRequest,
+  path: RpcPath,
+  admitted: Promise<string>,
+  write: WriteAnswer,
+): Promise<void> {
   let caller: string
   try {
     caller = await admitted
   } catch (thrown) {
-    return writeAnswer(request.outgoing, answerOfError(thrown))
+    return write(request.outgoing, answerOfError(thrown))
   }
-  serve(serving, request, path, caller)
+  serve(serving, request, path, caller, write)
 }
 
-function serve(serving: RpcServing, request: NodeRequest, path: RpcPath, caller: string | undefined): void {
+function serve(
+  serving: RpcServing,
+  request: NodeRequest,
+  path: RpcPath,
+  caller: string | undefined,
+  write: WriteAnswer,
+): void {
   const { service, method } = path
   const call = callOf(request, service, method, caller)
-  if (call) return servePlain(serving, request, call)
-  void answerRpc(serving, request, service, method, caller).then((answer) => writeAnswer(request.outgoing, answer))
+  if (call) return servePlain(serving, request, call, write)
+  void answerRpc(serving, request, service, method, caller).then((answer) => write(request.outgoing, answer))
 }

@@ -14,6 +14,7 @@ import { MalformedAnswer } from './http1/answer_head.ts'
 import { type Answer, AnswerTooLong } from './http1/answer_reader.ts'
 import type { Connection, Exchange } from './http1/connection.ts'
 import { Connections } from './http1/connections.ts'
+import { TurnEnd } from './turn_end.ts'
 import { endOfHead, fieldLines, requestLine } from './http1/request_head.ts'
 
 /** Ways to services that have an address of their own. */
@@ -31,6 +32,8 @@ export interface UpstreamOptions {
   /** How names become addresses, which are looked at before they are connected to; the system's by default. */
   resolve?: LookupFunction
   clock?: Clock
+  /** When requests are written. */
+  turn?: TurnEnd
 }
 
 /**
@@ -38,7 +41,8 @@ export interface UpstreamOptions {
  * five times as much for a small call, the client beneath it twice as much. Each call has a connection to itself while it
  * runs; connections are kept for the next.
  */
-export function nodeUpstream({ resolve, clock = systemClock }: UpstreamOptions = {}): Upstream {
+export function nodeUpstream(options: UpstreamOptions = {}): Upstream {
+  const { resolve, clock = systemClock, turn = new TurnEnd() } = options
   const lookup = guardedLookup(resolve)
   const active = new Set<Connections>()
   // For streams. A call's own deadline ends it, and may be longer than these would allow.
@@ -53,7 +57,7 @@ export function nodeUpstream({ resolve, clock = systemClock }: UpstreamOptions =
       const to: Destination = {
         base: url.origin + url.pathname.replace(/\/+$/, ''),
         heads: new RequestHeads(url, headers),
-        connections: new Connections({ ...endpointOf(url), lookup }, clock, active),
+        connections: new Connections({ ...endpointOf(url), lookup }, { clock, turn, active }),
       }
       // A stream is worth the web's objects: its items are passed on as they come, at the reader's pace.
       const fetchByAgent = (request: Request) => fetch(request, { dispatcher: agent } as RequestInit)

@@ -127,8 +127,9 @@ export function createRouter(deps: RouterDeps): Send {
         }
       }
     } finally {
-      budget.record(outcome)
-      if (breaker && admission !== undefined) breaker.record(admission, outcome, clock.now())
+      const nowMs = clock.now()
+      budget.record(outcome, nowMs)
+      if (breaker && admission !== undefined) breaker.record(admission, outcome, nowMs)
     }
   }
 

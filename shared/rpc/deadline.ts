@@ -47,13 +47,17 @@ export class Deadline implements Disposable {
       if (parent.aborted) this.#onParentAbort()
       else listen(parent, this.#onParentAbort)
     }
-    if (timer === 'now') this.start()
+    if (timer === 'now') this.#startTimer(this.#timeoutMs)
   }
 
   /** Starts the timer, unless it is all over. The time counts from the beginning. */
   start(): void {
+    this.#startTimer(this.remainingMs)
+  }
+
+  #startTimer(delayMs: number): void {
     if (this.#ended || this.#cancelTimer) return
-    this.#cancelTimer = this.#clock.after(this.remainingMs, () => this.cancel(deadlineExceeded(this.#timeoutMs)))
+    this.#cancelTimer = this.#clock.after(delayMs, () => this.cancel(deadlineExceeded(this.#timeoutMs)))
   }
 
   get signal(): AbortSignal {

@@ -8,7 +8,7 @@ import { type Answer, AnswerReader } from './answer_reader.ts'
 
 /** A request, and who waits for its answer: one of the two is called, once, unless it is dropped before. Neither may throw. */
 export interface Exchange {
-  /** That it was given to; the connection's to keep. */
+  /** That it was given to; not for its maker to touch. */
   connection: Connection | undefined
   /** The request line and fields with the empty line after them, in latin1. */
   readonly head: string

@@ -1,11 +1,13 @@
 import { type Clock, every } from '../../../shared/base/clock.ts'
 import { DEFAULTS } from '../../../shared/base/defaults.ts'
+import { TurnBatch, type TurnEnd } from '../turn_end.ts'
 import { Connection, type ConnectionOwner, type Endpoint, type Exchange } from './connection.ts'
 
-/** An exchange that a connection was found for, and that waits for the end of the turn. */
-interface Waiting {
-  exchange: Exchange
-  connection: Connection
+export interface ConnectionsDeps {
+  clock: Clock
+  turn: TurnEnd
+  /** Those that have connections are in it. */
+  active: Set<Connections>
 }
 
 /**
@@ -23,16 +25,19 @@ export class Connections implements ConnectionOwner {
   readonly #all = new Set<Connection>()
   readonly #idle: Connection[] = []
   /** Came to rest in this turn. */
-  #resting: Connection[] = []
-  #waiting: Waiting[] = []
-  #isTurnWatched = false
+  readonly #resting: TurnBatch<Connection>
+  /** Were each given a connection that had rested. */
+  readonly #waiting: TurnBatch<Exchange>
   #endSweeps: (() => void) | undefined
 
-  /** @param active this is among them while it has connections */
-  constructor(endpoint: Endpoint, clock: Clock, active: Set<Connections>) {
+  constructor(endpoint: Endpoint, { clock, turn, active }: ConnectionsDeps) {
     this.#endpoint = endpoint
     this.#clock = clock
     this.#active = active
+    this.#waiting = new TurnBatch(turn, 'requests', (exchange) => this.#askRested(exchange))
+    this.#resting = new TurnBatch(turn, 'requests', (connection) => {
+      if (!connection.isEnded) this.#idle.push(connection)
+    })
   }
 
   /** Sends a request; whoever waits for its answer is told, once, unless it is dropped. */
@@ -40,8 +45,8 @@ export class Connections implements ConnectionOwner {
     const nowMs = this.#clock.now()
     for (let connection = this.#idle.pop(); connection; connection = this.#idle.pop()) {
       if (connection.idleUntilMs > nowMs) {
-        this.#waiting.push({ exchange, connection })
-        return this.#watchTurn()
+        exchange.connection = connection
+        return this.#waiting.add(exchange)
       }
       connection.fail(new Error('it rested for long'))
     }
@@ -50,16 +55,15 @@ export class Connections implements ConnectionOwner {
 
   /** Nobody waits for the answer any more: the other side learns of it by the connection's end, if it was asked at all. */
   drop(exchange: Exchange): void {
-    const at = this.#waiting.findIndex((waiting) => waiting.exchange === exchange)
-    const [waiting] = at < 0 ? [] : this.#waiting.splice(at, 1)
-    if (waiting) this.#rest(waiting.connection)
-    else exchange.connection?.cut()
+    const { connection } = exchange
+    if (connection && this.#waiting.remove(exchange)) this.#resting.add(connection)
+    else connection?.cut()
   }
 
   /** Ends them all. Who waits for an answer hears why. */
   close(): void {
     const cause = new Error('this side ends its connections')
-    for (const { exchange } of this.#waiting.splice(0)) exchange.onFailed(cause, false)
+    for (const exchange of this.#waiting.clear()) exchange.onFailed(cause, false)
     this.#idle.length = 0
     for (const connection of [...this.#all]) connection.fail(cause)
   }
@@ -68,7 +72,7 @@ export class Connections implements ConnectionOwner {
     const restMs = keptMs - DEFAULTS.upstreamIdleMarginMs
     if (restMs <= 0) return connection.cut()
     connection.idleUntilMs = this.#clock.now() + Math.min(restMs, DEFAULTS.upstreamIdleCapMs)
-    this.#rest(connection)
+    this.#resting.add(connection)
   }
 
   onEnded(connection: Connection): void {
@@ -81,35 +85,17 @@ export class Connections implements ConnectionOwner {
     this.#endSweeps = undefined
   }
 
+  #askRested(exchange: Exchange): void {
+    const { connection } = exchange
+    // Of one that has ended meanwhile nobody has read the request: it goes another way.
+    if (!connection || connection.isEnded) this.#open(exchange)
+    else connection.ask(exchange)
+  }
+
   #open(exchange: Exchange): void {
     this.#all.add(new Connection(this.#endpoint, this.#clock, this, exchange))
     this.#active.add(this)
     this.#endSweeps ??= every(this.#clock, DEFAULTS.upstreamSweepMs, () => this.#sweep())
-  }
-
-  #rest(connection: Connection): void {
-    this.#resting.push(connection)
-    this.#watchTurn()
-  }
-
-  #watchTurn(): void {
-    if (this.#isTurnWatched) return
-    this.#isTurnWatched = true
-    // After all that the system had to say in this turn, for all of its requests at once.
-    setImmediate(() => this.#endTurn())
-  }
-
-  #endTurn(): void {
-    this.#isTurnWatched = false
-    const [waiting, resting] = [this.#waiting, this.#resting]
-    this.#waiting = []
-    this.#resting = []
-    for (const { exchange, connection } of waiting) {
-      // Of one that has ended meanwhile nobody has read the request: it goes another way.
-      if (connection.isEnded) this.#open(exchange)
-      else connection.ask(exchange)
-    }
-    for (const connection of resting) if (!connection.isEnded) this.#idle.push(connection)
   }
 
   #sweep(): void {

@@ -6,7 +6,8 @@ import type { Answer } from '../../../../functions/gateway/http1/answer_reader.t
 import type { Exchange } from '../../../../functions/gateway/http1/connection.ts'
 import { Connections } from '../../../../functions/gateway/http1/connections.ts'
 import { endOfHead, fieldLines, requestLine } from '../../../../functions/gateway/http1/request_head.ts'
-import { FakeClock } from '../../../../shared/base/clock.ts'
+import { TurnEnd } from '../../../../functions/gateway/turn_end.ts'
+import { type Clock, FakeClock, systemClock } from '../../../../shared/base/clock.ts'
 import { DEFAULTS } from '../../../../shared/base/defaults.ts'
 import { selfSigned } from '../../../fixtures/self_signed.ts'
 
@@ -28,6 +29,8 @@ interface ServingOptions {
   tls?: { key: string; cert: string }
   /** Told of each request's first bytes instead of the whole. */
   early?: boolean
+  /** The connections'; one that stands still by default. */
+  clock?: Clock
 }
 
 interface Served extends AsyncDisposable {
@@ -46,7 +49,7 @@ interface Asked {
 }
 
 /** A server that says what it is told to, byte by byte, and connections to it. Disposing of it proves that none is left. */
-async function serving(onRequest: OnRequest, { tls, early = false }: ServingOptions = {}): Promise<Served> {
+async function serving(onRequest: OnRequest, { tls, early = false, ...options }: ServingOptions = {}): Promise<Served> {
   const came: string[] = []
   const sockets: Socket[] = []
   const onSocket = (socket: Socket) => {
@@ -68,7 +71,8 @@ async function serving(onRequest: OnRequest, { tls, early = false }: ServingOpti
   const { port } = server.address() as AddressInfo
   const clock = new FakeClock()
   const active = new Set<Connections>()
-  const connections = new Connections({ tls: tls && {}, host: NAME, port, lookup: loopback }, clock, active)
+  const endpoint = { tls: tls && {}, host: NAME, port, lookup: loopback }
+  const connections = new Connections(endpoint, { clock: options.clock ?? clock, turn: new TurnEnd(), active })
   return {
     clock,
     connections,
@@ -191,7 +195,7 @@ it('leaves a connection that rests when the other side may be about to end it', 
 })
 
 it('asks no connection of which it has not read what came on it meanwhile', async () => {
-  await using to = await serving((socket) => socket.write(ANSWER))
+  await using to = await serving((socket) => socket.write(ANSWER), { clock: systemClock })
   const ends: ((socket: Socket | undefined) => unknown)[] = [
     (socket) => socket?.end(),
     (socket) => socket?.write(ANSWER.replace('ok', 'no')),
@@ -256,7 +260,11 @@ it('gives up to connect after a while, and knows that nothing was sent', async (
   const clock = new FakeClock()
   const active = new Set<Connections>()
   // A name that is never resolved, or an address that never answers: nothing happens.
-  const connections = new Connections({ tls: undefined, host: NAME, port: 1, lookup: () => {} }, clock, active)
+  const connections = new Connections({ tls: undefined, host: NAME, port: 1, lookup: () => {} }, {
+    clock,
+    turn: new TurnEnd(),
+    active,
+  })
   const { answer } = ask(connections)
   const failed = expect(answer).rejects.toMatchObject({ message: /no connection within 10000 ms/, wasSent: false })
   await clock.advance(DEFAULTS.connectTimeoutMs)
