@@ -6,9 +6,9 @@ import { startNginx } from './gateway_peers/nginx.ts'
 import { load } from './load.ts'
 import { installPeers, startNats } from './programs.ts'
 
-const ROUNDS = 7
+const ROUNDS = 11
 const CONNECTIONS = 32
-const FOR_MS = { warm: 1_500, measured: 1_500 }
+const FOR_MS = { warm: 1_500, measured: 1_000 }
 
 const SETUP = [
   `POST with ${RPC_REQUEST.body.byteLength} B of JSON, echoed; ${CONNECTIONS} keep-alive connections, TLS off`,
