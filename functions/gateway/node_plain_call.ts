@@ -7,9 +7,9 @@ import { Deadline } from '../../shared/rpc/deadline.ts'
 import {
   answerOf,
   answerOfError,
-  CONTENT_TYPES,
   type HttpAnswer,
   type HttpCodec,
+  PLAIN_CODECS,
   readTimeout,
 } from '../../shared/rpc/http.ts'
 import { isRequestMetadata, NO_METADATA } from '../../shared/rpc/metadata.ts'
@@ -19,12 +19,6 @@ import { RpcError } from '../../shared/wire/errors.ts'
 import type { NodeRequest } from './node_request.ts'
 import type { RpcServing } from './rpc_answer.ts'
 import type { WriteAnswer } from './node_answer.ts'
-
-/** Content types as clients write them. */
-const CODECS: ReadonlyMap<string, HttpCodec> = new Map([
-  [CONTENT_TYPES.json, 'json'],
-  [CONTENT_TYPES.msgpack, 'msgpack'],
-])
 
 /** A call whose head is read, and its body not. */
 export type PlainCall = RpcRequest & { payload: { codec: HttpCodec; body: Bytes } }
@@ -78,7 +72,7 @@ function readFields(fields: IncomingHttpHeaders, call: PlainCall): boolean {
     if (typeof value !== 'string') return false
     switch (name) {
       case 'content-type':
-        codec = CODECS.get(value)
+        codec = PLAIN_CODECS.get(value)
         break
       case 'content-length':
         bytes = Number(value)

@@ -47,9 +47,10 @@ export function nodeUpstream(options: UpstreamOptions = {}): Upstream {
       if (!url || !/^https?:$/.test(url.protocol)) {
         throw invalid(`Cannot call over HTTP: expected an absolute URL, got "${base}"`)
       }
+      const root = url.pathname.replace(/\/+$/, '')
       const to: Destination = {
-        base: url.origin + url.pathname.replace(/\/+$/, ''),
-        heads: new RequestHeads(url, headers),
+        base: url.origin + root,
+        heads: new RequestHeads(root, url.host, headers),
         connections: new Connections({ ...endpointOf(url), lookup }, { clock, turn, active }),
       }
       // A stream is worth the web's objects: its items are passed on as they come, at the reader's pace.

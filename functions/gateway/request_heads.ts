@@ -6,12 +6,19 @@ import { endOfHead, fieldLines, requestLine } from './http1/request_head.ts'
 
 /** What calls to one address begin with: most of it is the same for all calls of a method, and is made once. */
 export class RequestHeads {
-  readonly #url: URL
+  readonly #root: string
+  readonly #host: string
   readonly #more: Readonly<Record<string, string>> | undefined
   readonly #known = new Map<string, { service: string; codec: HttpCodec; start: string }>()
 
-  constructor(url: URL, more: Readonly<Record<string, string>> | undefined) {
-    this.#url = url
+  /**
+   * @param root of paths, without a slash at its end
+   * @param host as the Host field has it
+   * @param more headers of all calls
+   */
+  constructor(root: string, host: string, more: Readonly<Record<string, string>> | undefined) {
+    this.#root = root
+    this.#host = host
     this.#more = more && Object.fromEntries(Object.entries(more).map(([name, value]) => [name.toLowerCase(), value]))
   }
 
@@ -26,8 +33,7 @@ export class RequestHeads {
     const { service, method } = request
     const known = this.#known.get(method)
     if (known?.service === service && known.codec === codec) return known.start
-    const root = this.#url.pathname.replace(/\/+$/, '')
-    const start = requestLine(root + pathOf(request), this.#url.host) +
+    const start = requestLine(this.#root + pathOf(request), this.#host) +
       fieldLines({ 'content-type': CONTENT_TYPES[codec] })
     // Callers may ask for any name.
     if (this.#known.size >= LIMITS.maxRoutedMethods) this.#known.clear()

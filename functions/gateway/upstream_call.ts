@@ -1,7 +1,7 @@
 import type { Bytes } from '../../shared/base/bytes.ts'
 import { LIMITS } from '../../shared/base/limits.ts'
 import { abortError, listen, unlisten } from '../../shared/rpc/deadline.ts'
-import { CONTENT_TYPES, type HttpCodec, inCodec } from '../../shared/rpc/http.ts'
+import { inCodec, PLAIN_CODECS } from '../../shared/rpc/http.ts'
 import { metadataOfResponse } from '../../shared/rpc/metadata.ts'
 import type { RpcRequest, RpcResponse } from '../../shared/rpc/send.ts'
 import { readAnswer } from '../../shared/rpc/transports/fetch.ts'
@@ -113,7 +113,7 @@ function responseOf(
     const reason = `Cannot read the answer: its content-encoding must be identity, got ${encoding.slice(0, 40)}`
     return Promise.reject(new RpcError('unknown', reason))
   }
-  const codec = CODECS.get(headers.get('content-type'))
+  const codec = PLAIN_CODECS.get(headers.get('content-type'))
   if (status === 200 && codec && (codec === 'json' || body.byteLength <= LIMITS.maxMessageBytes)) {
     return { kind: 'unary', metadata: metadataOfResponse(headers), payload: { codec, body } }
   }
@@ -122,9 +122,3 @@ function responseOf(
   const response = new Response(hasBody ? body : null, { status, statusText, headers: [...headers] })
   return readAnswer(response, service, base)
 }
-
-/** Content types as services that are Shoal's write them. */
-const CODECS: ReadonlyMap<string | undefined, HttpCodec> = new Map([
-  [CONTENT_TYPES.json, 'json'],
-  [CONTENT_TYPES.msgpack, 'msgpack'],
-])

@@ -17,6 +17,12 @@ export const CONTENT_TYPES = { json: 'application/json', msgpack: 'application/m
 
 export type HttpCodec = keyof typeof CONTENT_TYPES
 
+/** Content types as Shoal and most clients write them; `codecOf` reads the other ways there are. */
+export const PLAIN_CODECS: ReadonlyMap<string | undefined, HttpCodec> = new Map([
+  [CONTENT_TYPES.json, 'json'],
+  [CONTENT_TYPES.msgpack, 'msgpack'],
+])
+
 /** The same codecs in a stream's envelopes. */
 export const STREAM_TYPES = { json: 'application/connect+json', msgpack: 'application/connect+msgpack' } as const
 
